@@ -1,0 +1,86 @@
+import type { Digest } from "../oci/digest.js";
+import type { Reference } from "../oci/reference.js";
+import type { Descriptor, Platform } from "../oci/types.js";
+
+export type Secret =
+  | { readonly kind: "basic"; readonly username: string; readonly password: string }
+  /** A refresh token (`identitytoken`), exchanged at the token server. */
+  | { readonly kind: "refresh"; readonly token: string }
+  /** A bearer token, used as it is (`registrytoken`). */
+  | { readonly kind: "bearer"; readonly token: string };
+
+/** A secret and where it came from, for messages: `auths["ghcr.io"] in /root/.docker/config.json`. Never the secret itself. */
+export interface Credential {
+  readonly secret: Secret;
+  readonly source: string;
+}
+
+/** Asked per repository (credentials may be scoped to a path); `undefined` means anonymous. Stays in the front process. */
+export type Keychain = (
+  repository: { readonly registry: string; readonly repository: string },
+  signal: AbortSignal,
+) => Promise<Credential | undefined>;
+
+export interface Call {
+  readonly signal: AbortSignal;
+  /** Bytes of bodies that went over the wire since the last call of it. */
+  readonly onBytes?: (bytes: number) => void;
+}
+
+export interface Manifest {
+  readonly descriptor: Descriptor;
+  /** As the registry sent them; they hash to the descriptor's digest. */
+  readonly bytes: Uint8Array;
+}
+
+export interface Registry extends AsyncDisposable {
+  /** The manifest or index that the reference names. @throws TsbuildError REGISTRY_UNAVAILABLE or REGISTRY_DENIED */
+  manifest(reference: Reference, call: Call): Promise<Manifest>;
+  /** The image manifest for a platform: as `manifest`, but an index is followed to its best entry. */
+  resolve(reference: Reference, platform: Platform, call: Call): Promise<Manifest>;
+  /** Verified: throws at the end when the bytes are not the descriptor's; resumes where a connection broke. */
+  blob(reference: Reference, blob: Descriptor, call: Call): AsyncIterable<Uint8Array>;
+  /** HEAD, then a mount from `from` where it is in the same registry, then an upload; `open` is called again on a retry. */
+  pushBlob(
+    reference: Reference,
+    blob: Descriptor,
+    source: { readonly open: () => AsyncIterable<Uint8Array>; readonly from?: Reference },
+    call: Call,
+  ): Promise<"exists" | "mounted" | "uploaded">;
+  /** To the reference's tag, or to its digest when it has none. */
+  pushManifest(
+    reference: Reference,
+    bytes: Uint8Array,
+    mediaType: string,
+    call: Call,
+  ): Promise<Digest>;
+  /** Whether an upload would be allowed, found out before the build: @throws TsbuildError REGISTRY_DENIED */
+  checkPush(reference: Reference, call: Call): Promise<void>;
+}
+
+/** How hosts are spoken to; see research on Kaniko's flags for the exact meaning. */
+export interface RegistryOptions {
+  /** Plain HTTP, by `host[:port]`. */
+  readonly insecureRegistries: ReadonlySet<string>;
+  /** Plain HTTP for every push, and for every pull. */
+  readonly insecurePush: boolean;
+  readonly insecurePull: boolean;
+  /** Certificates are not verified, for all or by `host[:port]`. */
+  readonly skipTlsVerify: boolean;
+  readonly skipTlsVerifyRegistries: ReadonlySet<string>;
+  /** `host -> host[:port][/prefix]…`, tried in order, then the host itself. Pulls only. */
+  readonly registryMap: ReadonlyMap<string, readonly string[]>;
+  readonly userAgent: string;
+  readonly keychain: Keychain;
+  readonly http: HttpEnvironment;
+}
+
+/** What the environment says about the network; the command line reads it, nothing below does. */
+export interface HttpEnvironment {
+  readonly httpProxy?: string;
+  readonly httpsProxy?: string;
+  readonly noProxy?: string;
+  /** PEM file or directories of them, in addition to Node's own roots. */
+  readonly certificateFile?: string;
+  readonly certificateDirectories?: readonly string[];
+}

@@ -1,0 +1,36 @@
+import type { DiffId, Digest } from "../oci/digest.js";
+import type { Descriptor } from "../oci/types.js";
+
+/** Content-addressed bytes. Safe for several processes at once; what is half-written is never seen. */
+export interface BlobStore {
+  /** Idempotent: resolves when the content is stored, whoever stored it. @throws TsbuildError STORE_FAILED when the bytes are not `expected` or the disk is full. */
+  put(
+    bytes: AsyncIterable<Uint8Array>,
+    expected: Descriptor | undefined,
+    signal: AbortSignal,
+  ): Promise<{ readonly digest: Digest; readonly size: number }>;
+  /** The blob's bytes; throws STORE_FAILED at the end if they do not hash to `digest`. */
+  get(digest: Digest, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** `undefined` when absent. Never reads the content. */
+  stat(digest: Digest): Promise<{ readonly size: number } | undefined>;
+  /** Where the blob's file is, for a process that reads it by itself. */
+  blobPath(digest: Digest): string;
+  /** Takes a finished file of the staging directory over as a blob. The caller computed `digest` while writing it. */
+  adoptBlob(file: string, digest: Digest): Promise<void>;
+}
+
+/** The store of one build: the shared directory, and a staging directory of its own in it. */
+export interface Store extends BlobStore, AsyncDisposable {
+  readonly root: string;
+  /** This build's own directory, on the store's filesystem; deleted at the end. */
+  readonly staging: string;
+  /** A name in `staging` that was never used. */
+  stagingPath(suffix: string): string;
+  /** Unpacked layers for one id map: owners and capabilities on disk differ by it. Made when absent. */
+  layersDirectory(idMap: string): Promise<string>;
+  /** The index of a layer, as `layer/` wrote it. */
+  readIndex(diffId: DiffId): Promise<Uint8Array | undefined>;
+  adoptIndex(file: string, diffId: DiffId): Promise<void>;
+  /** Staging directories of builds that are dead; some may need the namespace of their owners to delete. */
+  abandoned(): Promise<readonly string[]>;
+}

@@ -1,0 +1,61 @@
+import type { RootMount } from "../snapshot/types.js";
+
+/** A mount of one step, below the root and above nothing of the image: it leaves no trace in the layer. */
+export type StepMount =
+  | {
+      readonly kind: "bind";
+      /** Path on the host's side; a file or a directory. */
+      readonly source: string;
+      /** Absolute, inside the root; made when absent. */
+      readonly target: string;
+      readonly readonly: boolean;
+    }
+  | { readonly kind: "tmpfs"; readonly target: string; readonly sizeBytes?: number }
+  | {
+      /** A file that exists for the step alone, in memory. */
+      readonly kind: "file";
+      readonly target: string;
+      readonly content: Uint8Array;
+      readonly mode: number;
+      readonly uid: number;
+      readonly gid: number;
+    };
+
+/** What one step runs, with everything resolved: names are numbers, the environment is complete. */
+export interface ProcessSpec {
+  readonly argv: readonly [string, ...string[]];
+  readonly env: Readonly<Record<string, string>>;
+  /** Absolute, inside the root; made when absent. */
+  readonly cwd: string;
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary groups. */
+  readonly groups: readonly number[];
+  readonly hostname: string;
+  readonly mounts: readonly StepMount[];
+  readonly network: "host" | "none";
+  /** Contents of /etc/hosts and /etc/resolv.conf during the step. */
+  readonly hosts: string;
+  readonly resolvConf: string;
+}
+
+export interface ProcessOutput {
+  readonly stream: "stdout" | "stderr";
+  readonly chunk: Uint8Array;
+}
+
+export type ExitStatus =
+  | { readonly kind: "exited"; readonly code: number }
+  | { readonly kind: "signalled"; readonly signal: NodeJS.Signals };
+
+/** Mounts a root and runs a process in it. On return nothing of the step is mounted or alive. */
+export interface Sandbox extends AsyncDisposable {
+  readonly name: "namespace" | "in-place" | "proot";
+  /** Aborting kills every process of the step. @throws TsbuildError HOST_UNSUPPORTED, RUN_FAILED (127, 126) when the command cannot be started. */
+  run(
+    spec: ProcessSpec,
+    root: RootMount,
+    on: { output(output: ProcessOutput): void },
+    signal: AbortSignal,
+  ): Promise<ExitStatus>;
+}

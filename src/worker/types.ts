@@ -1,0 +1,79 @@
+import type { SealedLayer } from "../layer/types.js";
+import type { DiffId } from "../oci/digest.js";
+import type { Compression, ImageFormat } from "../oci/types.js";
+import type { ExitStatus, ProcessOutput, ProcessSpec } from "./sandbox/types.js";
+
+/** A layer whose blob is in the store. */
+export interface LayerBlob {
+  readonly diffId: DiffId;
+  /** The blob's file. */
+  readonly path: string;
+  readonly compression: Compression;
+}
+
+/** How a layer of a live view is sealed; where its files go the worker chooses, in the staging directory. */
+export interface SealOptions {
+  readonly compression: Compression;
+  readonly level?: number;
+  readonly format: ImageFormat;
+  readonly clampMtimeNs?: bigint;
+}
+
+/** Files in the staging directory, for the store to adopt. */
+export interface SealedFiles {
+  readonly layer: SealedLayer;
+  readonly blobFile: string;
+  readonly indexFile: string;
+}
+
+/**
+ * Where stages live and run. Implemented in the front process by a client that talks to `child.ts` inside the
+ * namespaces. Only data crosses; bulk bytes go through the store's directories; no credential ever does.
+ */
+export interface Worker extends AsyncDisposable {
+  readonly host: HostReport;
+  /** Roots that may exist at once; 1 when the root is "/" itself: then stages take turns. */
+  readonly maxViews: number;
+  /** A root filesystem made of these layers, lowest first: unpacks what is not unpacked yet, each once. */
+  prepare(layers: readonly LayerBlob[], signal: AbortSignal): Promise<View>;
+  /** Index files that unpacking made on the way, once each, for the store to adopt. */
+  takeIndexes(): Promise<readonly { readonly diffId: DiffId; readonly file: string }[]>;
+}
+
+/** A stage's root filesystem while it is being built. Disposing unmounts and deletes. */
+export interface View extends AsyncDisposable {
+  /** Puts a layer that was sealed elsewhere (COPY, WORKDIR) on top. Called with nothing running. */
+  add(layer: LayerBlob, signal: AbortSignal): Promise<void>;
+  run(
+    spec: ProcessSpec,
+    on: { output(output: ProcessOutput): void },
+    signal: AbortSignal,
+  ): Promise<ExitStatus>;
+  /** What changed since `prepare`, `add` or the last `seal`, as a layer that now is the view's topmost one. */
+  seal(options: SealOptions, signal: AbortSignal): Promise<SealedFiles>;
+}
+
+export interface RefusedDriver {
+  readonly driver: string;
+  readonly because: string;
+  readonly allowedBy: string;
+}
+export interface HostReport {
+  readonly driver: DriverName;
+  /** Names the id map, as a directory name: `host`, or the map's lines joined. */
+  readonly idMap: string;
+  readonly refused: readonly RefusedDriver[];
+}
+export type DriverName = "overlay" | "plain" | "single-id-overlay" | "single-id-plain";
+
+export interface WorkerOptions {
+  /** `auto` takes the best that the host allows. */
+  readonly driver: "auto" | DriverName;
+  /** The store's staging directory of this build. */
+  readonly staging: string;
+  /** Where unpacked layers of one id map are kept and found. */
+  readonly layersDirectory: (idMap: string) => Promise<string>;
+  /** Left behind by builds that were killed; deleted in the background, inside the namespace. */
+  readonly abandoned: readonly string[];
+  readonly signal: AbortSignal;
+}
