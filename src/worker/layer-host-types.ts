@@ -1,0 +1,43 @@
+import type { DiffId } from "../oci/digest.js";
+import type { RootMount } from "./snapshot/types.js";
+import type { LayerBlob, SealedFiles, SealOptions } from "./types.js";
+
+/** How {@link LayerHost} keeps root filesystems: as overlay mounts of unpacked layers, or as one directory that is scanned. */
+export type SnapshotDriver = "overlay" | "plain";
+
+export interface LayerHostOptions {
+  /** The staging directory of this build, on the filesystem of `layersDirectory`. */
+  readonly staging: string;
+  /** Where unpacked layers of this id map are kept: `<hex>` of a diffId, or of a chain id. Shared with other builds. */
+  readonly layersDirectory: string;
+  /** Names the id map, as `HostReport.idMap` does: for messages. */
+  readonly idMap: string;
+  readonly driver: SnapshotDriver;
+  /** The namespace maps one id only: owners cannot be kept, everything belongs to 0:0. */
+  readonly singleId: boolean;
+  /** The file of the thread that enters roots; absent: the built one. */
+  readonly threadFile?: string;
+}
+
+/**
+ * Root filesystems inside the worker's namespaces. It describes what to mount and never mounts: whoever runs a step
+ * does. Everything that touches an image's files happens in threads that are confined to that image's root.
+ */
+export interface LayerHost extends AsyncDisposable {
+  /** A root made of these layers, lowest first. Each layer is unpacked once, however many roots share it. @throws TsbuildError STORE_FAILED, HOST_UNSUPPORTED (owners or device nodes that this host cannot keep), ABORTED */
+  prepare(layers: readonly LayerBlob[], signal: AbortSignal): Promise<StageRoot>;
+  /** Index files that unpacking made since the last call, in the staging directory, once per layer. */
+  takeIndexes(): Promise<readonly { readonly diffId: DiffId; readonly file: string }[]>;
+}
+
+/** One stage's root. Steps run between `begin` and `end`, one at a time; `add` and `seal` only outside of them. */
+export interface StageRoot extends AsyncDisposable {
+  /** Puts a layer on top. What changed since the last `seal` must have been sealed before. */
+  add(layer: LayerBlob, signal: AbortSignal): Promise<void>;
+  /** What to mount for a step. Several steps between two seals share one upper directory. */
+  begin(): RootMount;
+  /** The step is over and nothing of it is mounted or alive any more. */
+  end(): void;
+  /** What changed since `prepare`, `add` or the last `seal`, as a layer that is the root's topmost one from now on. */
+  seal(options: SealOptions, signal: AbortSignal): Promise<SealedFiles>;
+}
