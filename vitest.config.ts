@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   // TypeScript's own lowering of `using`: Node 20 does not know the syntax.
-  esbuild: { target: "es2022" },
+  oxc: { target: "es2022" },
   test: {
     include: ["test/**/*.test.ts"],
     exclude: ["dist/**", "node_modules/**"],
