@@ -10,6 +10,8 @@ export interface Descriptor {
   readonly annotations?: Readonly<Record<string, string>>;
   /** Present in an index's entries. */
   readonly platform?: Platform;
+  /** Fields that we do not know (`urls`, `data`, `artifactType`), carried over as they were. */
+  readonly other?: Readonly<Record<string, unknown>>;
 }
 
 export interface Platform {
