@@ -4,7 +4,6 @@ import { accessSync, constants } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe } from "vitest";
 
 export interface Outcome {
   /** The exit code, or `null` when a signal ended the program. */
@@ -102,17 +101,6 @@ export function lacksTools(...names: readonly string[]): string | undefined {
 /** Why a test that needs to be root cannot run here; `undefined` when it can. */
 export function lacksRoot(): string | undefined {
   return process.getuid?.() === 0 ? undefined : "needs root";
-}
-
-/** A `describe` that skips, with the reason printed, when any reason is given. */
-export function describeUnless(
-  reasons: readonly (string | undefined)[],
-  name: string,
-  body: () => void,
-): void {
-  const reason = reasons.filter((r) => r !== undefined).join("; ");
-  if (reason !== "") console.warn(`skipped: ${name}: ${reason}`);
-  describe.skipIf(reason !== "")(name, body);
 }
 
 export interface TempDir extends AsyncDisposable {

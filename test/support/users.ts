@@ -1,13 +1,14 @@
 /** Ordinary users for the tests: one with subordinate ids, one without. Making them needs root. */
-import { readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { cp, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { cached } from "./bases.js";
 import {
   findTool,
   lacksRoot,
   lacksTools,
   mustRun,
   run,
+  tempDir,
   type Outcome,
   type RunOptions,
 } from "./tools.js";
@@ -117,10 +118,36 @@ export function userEnvironment(user: TestUser): NodeJS.ProcessEnv {
   };
 }
 
-/** A copy of `path` where every user can read it; a checkout may lie in root's home. */
-export async function readableCopy(path: string, name: string): Promise<string> {
-  const dir = await cached(`copy-${name}-${process.pid}`, async (half) => {
-    await mustRun("cp", ["-aL", path, join(half, "it")]);
-  });
-  return join(dir, "it");
+export interface App extends AsyncDisposable {
+  /** The node program. */
+  readonly node: string;
+  /** The checkout: `bin/`, `dist/` and the packages they load. */
+  readonly dir: string;
+}
+
+/** What `bin/tsbuild.js` needs besides `dist`: the packages that are not bundled. */
+const RUNTIME_PACKAGES = ["koffi", "@koromix", "@cloudpss"];
+
+/** This checkout where `user` can read it: a CI's checkout, and its node, may lie in root's home. */
+export async function reachableApp(checkout: string, user: TestUser): Promise<App> {
+  const entry = join(checkout, "bin/tsbuild.js");
+  const probe = await runAs(user, [process.execPath, "--check", entry], { cwd: "/" }).catch(
+    () => undefined,
+  );
+  if (probe?.code === 0) {
+    return { node: process.execPath, dir: checkout, async [Symbol.asyncDispose]() {} };
+  }
+  const copy = await tempDir("tsbuild-app-");
+  const node = join(copy.path, "node");
+  await cp(process.execPath, node);
+  for (const part of ["bin", "dist", "package.json"]) {
+    await cp(join(checkout, part), join(copy.path, part), { recursive: true });
+  }
+  for (const name of RUNTIME_PACKAGES) {
+    const from = join(checkout, "node_modules", name);
+    if (!existsSync(from)) continue;
+    await cp(from, join(copy.path, "node_modules", name), { recursive: true });
+  }
+  await mustRun("chmod", ["-R", "u+rwX,go+rX", copy.path]);
+  return { node, dir: copy.path, [Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]() };
 }
