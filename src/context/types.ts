@@ -8,4 +8,22 @@ export interface FileSource extends AsyncDisposable {
   readonly name: string;
   /** Why a path is not in the tree, where an ignore pattern is the reason: the pattern. */
   ignoredBy?(path: string): string | undefined;
+  /** Where there is a faster way than to walk the tree: paths among which are all that could match `pattern` (relative to the directory `base`). Who asks decides by itself, and looks each one up in `tree`. */
+  candidates?(base: string, pattern: string): Promise<readonly string[]>;
+}
+
+/** An ignore file that was found and read. */
+export interface IgnoreFile {
+  /** As it is shown. */
+  readonly path: string;
+  readonly text: string;
+}
+
+export interface DirectoryOptions {
+  /** For messages: `context`. */
+  readonly name: string;
+  readonly ignoreFile?: IgnoreFile | undefined;
+  /** Extended attributes of a file by its absolute path, for who can read them (Node cannot); absent: none are kept. */
+  readonly xattrs?: (path: string) => ReadonlyMap<string, Uint8Array>;
+  readonly signal: AbortSignal;
 }

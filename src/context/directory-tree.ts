@@ -1,0 +1,294 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  type BigIntStats,
+  type Dirent,
+} from "node:fs";
+import { errnoOf, messageOf, TsbuildError } from "../errors.js";
+import { compareBytes } from "../internal/compare-bytes.js";
+import type { ParentMatch, PathPatterns } from "../internal/path-patterns.js";
+import type { FileEntry, FileReader, FileType, Tree } from "../oci/tree.js";
+
+export interface DirectoryTreeOptions {
+  /** For messages: `context`. */
+  readonly name: string;
+  readonly patterns?: PathPatterns | undefined;
+  readonly xattrs?: ((path: string) => ReadonlyMap<string, Uint8Array>) | undefined;
+}
+
+/** Directories remembered at once; the memory is dropped when it is full, never wrong. */
+const MAX_REMEMBERED = 16_384;
+/** Bytes; what `Tree.read` promises. */
+const MAX_READ = 1024 * 1024;
+const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
+
+interface Directory {
+  /** What it matched, for its children; absent without patterns. */
+  readonly match: ParentMatch | undefined;
+}
+
+/**
+ * A directory of this machine as COPY sees it: everything belongs to root, ignored paths are not there. Links are never
+ * followed, in the middle of a path neither, so nothing outside is reached; a file is opened without following, and only
+ * if it still is the one that was looked at.
+ */
+export class DirectoryTree implements Tree {
+  readonly #root: string;
+  readonly #name: string;
+  readonly #patterns: PathPatterns | undefined;
+  readonly #xattrs: ((path: string) => ReadonlyMap<string, Uint8Array>) | undefined;
+  /** Real directories by path; `undefined`: there is none. */
+  readonly #directories: Map<string, Directory | undefined> = new Map();
+  /** Whether anything below an ignored directory is taken back. */
+  readonly #holds: Map<string, boolean> = new Map();
+
+  constructor(root: string, options: DirectoryTreeOptions) {
+    this.#root = root;
+    this.#name = options.name;
+    this.#patterns = options.patterns?.size === 0 ? undefined : options.patterns;
+    this.#xattrs = options.xattrs;
+  }
+
+  lstat(path: string): FileEntry | undefined {
+    const parent = path === "" ? undefined : this.#directory(parentOf(path));
+    if (path !== "" && parent === undefined) return undefined;
+    const stats = this.#stat(path);
+    if (stats === undefined) return undefined;
+    if (path !== "" && !this.#visible(path, stats.isDirectory(), parent?.match)) return undefined;
+    return this.#entry(path, stats);
+  }
+
+  list(path: string): readonly string[] {
+    const directory = this.#directory(path);
+    if (directory === undefined) return [];
+    const names: string[] = [];
+    for (const entry of this.#read(path)) {
+      const child = join(path, entry.name);
+      if (this.#visible(child, entry.isDirectory(), directory.match)) names.push(entry.name);
+    }
+    return names.sort(compareBytes);
+  }
+
+  read(path: string): Uint8Array | undefined {
+    const entry = this.lstat(path);
+    if (entry?.open === undefined || entry.size > MAX_READ) return undefined;
+    const reader = entry.open();
+    try {
+      const bytes = new Uint8Array(entry.size);
+      let filled = 0;
+      while (filled < bytes.length) {
+        const count = reader.read(bytes.subarray(filled));
+        if (count === 0) break;
+        filled += count;
+      }
+      return bytes.subarray(0, filled);
+    } finally {
+      reader[Symbol.dispose]();
+    }
+  }
+
+  #entry(path: string, stats: BigIntStats): FileEntry {
+    const type = typeOf(stats);
+    const base = {
+      type,
+      mode: Number(stats.mode) & 0o7777,
+      uid: 0,
+      gid: 0,
+      mtimeNs: stats.mtimeNs,
+      size: type === "file" ? Number(stats.size) : 0,
+      xattrs: this.#xattrs?.(this.#absolute(path)) ?? NO_XATTRS,
+    };
+    switch (type) {
+      case "file":
+        return {
+          ...base,
+          ...(stats.nlink > 1n ? { linkGroup: `${stats.dev}:${stats.ino}` } : {}),
+          open: () => this.#open(path, stats),
+        };
+      case "symlink":
+        return { ...base, linkTarget: this.#call(path, (file) => readlinkSync(file)) };
+      case "char":
+      case "block":
+        return { ...base, ...deviceNumbers(stats.rdev) };
+      default:
+        return base;
+    }
+  }
+
+  #open(path: string, selected: BigIntStats): FileReader {
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    const descriptor = this.#call(path, (file) => openSync(file, flags));
+    const now = fstatSync(descriptor, { bigint: true });
+    if (now.ino !== selected.ino || now.dev !== selected.dev || now.size !== selected.size) {
+      closeSync(descriptor);
+      throw this.#changed(path);
+    }
+    return new DescriptorReader(descriptor, Number(selected.size), () => this.#changed(path));
+  }
+
+  /** `undefined` when the path is no directory, or is reached through a link. */
+  #directory(path: string): Directory | undefined {
+    const known = this.#directories.get(path);
+    if (known !== undefined || this.#directories.has(path)) return known;
+    const found = this.#lookUpDirectory(path);
+    remember(this.#directories, path, found);
+    return found;
+  }
+
+  #lookUpDirectory(path: string): Directory | undefined {
+    if (path === "") return { match: undefined };
+    const parent = this.#directory(parentOf(path));
+    if (parent === undefined || this.#stat(path)?.isDirectory() !== true) return undefined;
+    if (this.#patterns === undefined) return parent;
+    const match = new Uint8Array(this.#patterns.size);
+    this.#patterns.match(path, parent.match, match);
+    return { match };
+  }
+
+  #visible(path: string, isDirectory: boolean, parent: ParentMatch | undefined): boolean {
+    const patterns = this.#patterns;
+    if (patterns === undefined || !patterns.match(path, parent)) return true;
+    // An ignored directory is there for the sake of what is taken back below it.
+    return isDirectory && patterns.hasExceptions && this.#holdsVisible(path, patterns);
+  }
+
+  #holdsVisible(path: string, patterns: PathPatterns): boolean {
+    const known = this.#holds.get(path);
+    if (known !== undefined) return known;
+    let holds = false;
+    if (patterns.mayReachBelow(path, true)) {
+      const match = this.#directory(path)?.match;
+      holds = this.#read(path).some((entry) =>
+        this.#visible(join(path, entry.name), entry.isDirectory(), match),
+      );
+    }
+    remember(this.#holds, path, holds);
+    return holds;
+  }
+
+  #read(path: string): readonly Dirent[] {
+    const entries = this.#call(path, (file) => readdirSync(file, { withFileTypes: true }));
+    const broken = entries.find((entry) => entry.name.includes("\uFFFD"));
+    if (broken !== undefined && hasInvalidName(this.#absolute(path))) {
+      throw new TsbuildError(
+        "CONTEXT_UNREADABLE",
+        `tried to read directory ${JSON.stringify(`/${path}`)} of the ${this.#name}: a file's name is not UTF-8 (${JSON.stringify(broken.name)})`,
+        { hint: "rename the file, or exclude its directory in .dockerignore" },
+      );
+    }
+    return entries;
+  }
+
+  #stat(path: string): BigIntStats | undefined {
+    try {
+      return lstatSync(this.#absolute(path), { bigint: true, throwIfNoEntry: false });
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === "ENOTDIR" || errno === "ENAMETOOLONG") return undefined;
+      throw this.#unreadable(path, error);
+    }
+  }
+
+  #call<T>(path: string, call: (file: string) => T): T {
+    try {
+      return call(this.#absolute(path));
+    } catch (error) {
+      throw this.#unreadable(path, error);
+    }
+  }
+
+  #absolute(path: string): string {
+    return path === "" ? this.#root : `${this.#root}/${path}`;
+  }
+
+  #unreadable(path: string, cause: unknown): TsbuildError {
+    if (errnoOf(cause) === "ELOOP" || errnoOf(cause) === "ENOENT")
+      return this.#changed(path, cause);
+    return new TsbuildError(
+      "CONTEXT_UNREADABLE",
+      `tried to read ${JSON.stringify(`/${path}`)} of the ${this.#name}: ${errnoOf(cause) ?? messageOf(cause)}`,
+      { cause },
+    );
+  }
+
+  #changed(path: string, cause?: unknown): TsbuildError {
+    return new TsbuildError(
+      "CONTEXT_UNREADABLE",
+      `tried to read ${JSON.stringify(`/${path}`)} of the ${this.#name}: it changed during the build`,
+      { cause },
+    );
+  }
+}
+
+/** Gives exactly the size that was promised, or throws. */
+class DescriptorReader implements FileReader {
+  readonly #descriptor: number;
+  readonly #shortened: () => Error;
+  #left: number;
+  #open = true;
+
+  constructor(descriptor: number, size: number, shortened: () => Error) {
+    this.#descriptor = descriptor;
+    this.#left = size;
+    this.#shortened = shortened;
+  }
+
+  read(into: Uint8Array): number {
+    let filled = 0;
+    while (filled < into.length && this.#left > 0) {
+      const wanted = Math.min(into.length - filled, this.#left);
+      const count = readSync(this.#descriptor, into, filled, wanted, null);
+      if (count === 0) throw this.#shortened();
+      filled += count;
+      this.#left -= count;
+    }
+    return filled;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#open) closeSync(this.#descriptor);
+    this.#open = false;
+  }
+}
+
+function typeOf(stats: BigIntStats): FileType {
+  if (stats.isFile()) return "file";
+  if (stats.isDirectory()) return "directory";
+  if (stats.isSymbolicLink()) return "symlink";
+  if (stats.isFIFO()) return "fifo";
+  if (stats.isSocket()) return "socket";
+  return stats.isCharacterDevice() ? "char" : "block";
+}
+
+/** Linux' encoding of `dev_t`. */
+function deviceNumbers(rdev: bigint): { readonly devMajor: number; readonly devMinor: number } {
+  const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n);
+  const minor = (rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n);
+  return { devMajor: Number(major), devMinor: Number(minor) };
+}
+
+function hasInvalidName(directory: string): boolean {
+  return readdirSync(directory, { encoding: "buffer" }).some(
+    (name) => !Buffer.from(name.toString("utf8")).equals(name),
+  );
+}
+
+function remember<T>(map: Map<string, T>, path: string, value: T): void {
+  if (map.size >= MAX_REMEMBERED) map.clear();
+  map.set(path, value);
+}
+
+function parentOf(path: string): string {
+  const slash = path.lastIndexOf("/");
+  return slash < 0 ? "" : path.slice(0, slash);
+}
+
+function join(directory: string, name: string): string {
+  return directory === "" ? name : `${directory}/${name}`;
+}

@@ -1,0 +1,4 @@
+export { openDirectory } from "./directory.js";
+export { compileIgnoreFile, findIgnoreFile, parseIgnoreFile } from "./ignore.js";
+export { BadPatternError, hasWildcards, matchPath } from "../internal/path-match.js";
+export type { DirectoryOptions, FileSource, IgnoreFile } from "./types.js";
