@@ -7,14 +7,14 @@
 // --filter REGEX, --tier core, --jobs 2 or --verbose, go to run-cases.mjs as they are.
 import { spawn } from "node:child_process";
 import { copyFileSync, existsSync, readFileSync } from "node:fs";
-import { chmod, chown, mkdtemp, rm } from "node:fs/promises";
+import { chmod, chown, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { loadTypeScript } from "./load-ts.mjs";
 
 const top = dirname(dirname(fileURLToPath(import.meta.url)));
-const support = await loadTypeScript(join(top, "test/support/bases-conformance.ts"));
+const support = await loadTypeScript(join(top, "test/support/services-for-scripts.ts"));
 
 const { user: userName, out, rest } = parseArguments(process.argv.slice(2));
 const folder = process.env.TSBUILD_CONFORMANCE;
@@ -59,7 +59,7 @@ async function main() {
     return code;
   } finally {
     await registry[Symbol.asyncDispose]();
-    await removeTree(work);
+    await support.removeTree(work);
   }
 }
 
@@ -122,13 +122,4 @@ function report(results) {
   }
   console.log(`${summary.pass} of ${summary.total - summary.skip} cases pass`);
   if (out !== undefined) copyFileSync(results, out);
-}
-
-/** Unpacked layers may belong to subordinate ids, which only their namespace can remove. */
-async function removeTree(dir) {
-  try {
-    await rm(dir, { recursive: true, force: true });
-  } catch {
-    await support.run("unshare", ["--map-root-user", "--map-auto", "rm", "-rf", dir]);
-  }
 }

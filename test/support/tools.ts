@@ -113,9 +113,18 @@ export async function tempDir(prefix = "tsbuild-test-"): Promise<TempDir> {
   return {
     path,
     async [Symbol.asyncDispose](): Promise<void> {
-      await rm(path, { recursive: true, force: true });
+      await removeTree(path);
     },
   };
+}
+
+/** Removes a tree; unpacked layers in it may belong to subordinate ids, which only their namespace can remove. */
+export async function removeTree(path: string): Promise<void> {
+  try {
+    await rm(path, { recursive: true, force: true });
+  } catch {
+    await mustRun("unshare", ["--map-root-user", "--map-auto", "rm", "-rf", path]);
+  }
 }
 
 /** Waits until `check` answers something, asking every `everyMs` milliseconds, and throws after `timeoutMs`. */

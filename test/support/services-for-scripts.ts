@@ -1,4 +1,4 @@
-/** What `scripts/conformance.mjs` and the demo need of the tests' services, in one module. */
+/** What scripts (conformance, demo, bench) need of the tests' services, in one module. */
 export {
   busyboxBase,
   cacheDir,
@@ -9,7 +9,8 @@ export {
   writeLayout,
 } from "./bases.js";
 export { startRegistry } from "./services.js";
-export { lacksTools, mustRun, run, tempDir } from "./tools.js";
+export { readTar } from "./tools-tar.js";
+export { lacksTools, mustRun, removeTree, run, tempDir } from "./tools.js";
 export {
   asUser,
   reachableApp,
