@@ -1,0 +1,117 @@
+import { rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { TsbuildError, errnoOf } from "../errors.js";
+import { type Digest, hexOf } from "../oci/digest.js";
+import { storeFailure } from "./failure.js";
+import { type HashedRead, closeUnread, readHashed, writeHashed } from "./hashed-file.js";
+import type { BlobStore } from "./types.js";
+
+const REFETCH = "the damaged file was removed; build again and it is fetched or made anew";
+/** Errors of a read that speak of the file, not of this process or its limits. */
+const UNREADABLE: ReadonlySet<string> = new Set(["EIO", "EBADMSG", "EUCLEAN", "EACCES", "EPERM"]);
+
+/** Deletes a blob unless its name means another file than the one that was found bad. */
+async function removeDamaged(path: string, inode: bigint | undefined): Promise<void> {
+  try {
+    const now = await stat(path, { bigint: true });
+    if (inode === undefined || now.ino === inode) await rm(path, { force: true });
+  } catch {
+    // A store that cannot be written keeps it; the error that follows says what is wrong.
+  }
+}
+
+async function* readBlob(
+  path: string,
+  digest: Digest,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let found: HashedRead;
+  try {
+    found = yield* readHashed(path, signal);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    const errno = errnoOf(error);
+    if (errno === "ENOENT") {
+      throw new TsbuildError(
+        "STORE_FAILED",
+        `tried to read blob ${digest} at ${path}: the store does not have it`,
+        { cause: error, hint: "another process removed it; build again" },
+      );
+    }
+    if (errno === undefined || !UNREADABLE.has(errno)) {
+      throw storeFailure(`read blob ${digest}`, path, error);
+    }
+    await removeDamaged(path, undefined);
+    throw new TsbuildError("STORE_FAILED", `tried to read blob ${digest} at ${path}: ${errno}`, {
+      cause: error,
+      hint: REFETCH,
+    });
+  }
+  if (found.digest === digest) return;
+  await removeDamaged(path, found.inode);
+  throw new TsbuildError(
+    "STORE_FAILED",
+    `tried to read blob ${digest} at ${path}: its ${found.size} bytes hash to ${found.digest}`,
+    { hint: REFETCH },
+  );
+}
+
+/**
+ * Blobs as files of `directory` under the hex digits of their digests. They come to be under names of the staging
+ * directory, on the same filesystem, and are renamed: a name in `directory` is always whole, unless the machine itself
+ * crashed, which `get` notices by the hash.
+ */
+export function createBlobStore(
+  directory: string,
+  stagingPath: (suffix: string) => string,
+): BlobStore {
+  const blobPath = (digest: Digest): string => join(directory, hexOf(digest));
+
+  const adoptBlob = async (file: string, digest: Digest): Promise<void> => {
+    const path = blobPath(digest);
+    try {
+      await rename(file, path);
+    } catch (error) {
+      throw storeFailure(`store blob ${digest}`, path, error);
+    }
+  };
+
+  const statBlob: BlobStore["stat"] = async (digest) => {
+    const path = blobPath(digest);
+    try {
+      const found = await stat(path);
+      return found.isFile() ? { size: found.size } : undefined;
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return undefined;
+      throw storeFailure(`look up blob ${digest}`, path, error);
+    }
+  };
+
+  return {
+    blobPath,
+    adoptBlob,
+    stat: statBlob,
+    get: (digest, signal) => readBlob(blobPath(digest), digest, signal),
+    async put(bytes, expected, signal) {
+      signal.throwIfAborted();
+      if (expected !== undefined) {
+        const known = await statBlob(expected.digest);
+        if (known?.size === expected.size) {
+          await closeUnread(bytes);
+          return { digest: expected.digest, size: known.size };
+        }
+      }
+      const file = stagingPath("blob");
+      const what = expected === undefined ? "a blob" : `blob ${expected.digest}`;
+      try {
+        const asFailure = (error: unknown): Error => storeFailure(`write ${what}`, file, error);
+        const content = await writeHashed(file, bytes, { what, expected, asFailure, signal });
+        await adoptBlob(file, content.digest);
+        return content;
+      } catch (error) {
+        await rm(file, { force: true }).catch(() => undefined);
+        throw error;
+      }
+    },
+  };
+}

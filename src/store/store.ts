@@ -1,0 +1,111 @@
+import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { isAbsolute, join } from "node:path";
+import { TsbuildError, errnoOf } from "../errors.js";
+import { writeFileAtomic } from "../internal/atomic-file.js";
+import { type DiffId, hexOf } from "../oci/digest.js";
+import { createBlobStore } from "./blobs.js";
+import { storeFailure } from "./failure.js";
+import { abandonedStaging, createStaging } from "./staging.js";
+import type { Store } from "./types.js";
+
+/** Of the layout below the root. Another number means that another tsbuild may not read what is there. */
+const VERSION = "1";
+const ID_MAP_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+async function inStore<T>(action: string, path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw storeFailure(action, path, error);
+  }
+}
+
+async function checkVersion(root: string): Promise<void> {
+  const path = join(root, "version");
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT") throw storeFailure("read the store's version", path, error);
+    await inStore("write the store's version", path, () => writeFileAtomic(path, `${VERSION}\n`));
+    return;
+  }
+  if (text.trim() === VERSION) return;
+  throw new TsbuildError(
+    "STORE_FAILED",
+    `tried to open the store at ${root}: it has version "${text.trim().slice(0, 20)}", this tsbuild reads ${VERSION}`,
+    { hint: "choose another directory with --store=<directory>, or delete this one" },
+  );
+}
+
+/** Only its owner may enter: layers hold set-id programs, which a user of the machine must not be able to start. */
+async function makeDirectory(path: string): Promise<void> {
+  await inStore("make a directory of the store", path, () =>
+    mkdir(path, { recursive: true, mode: 0o700 }),
+  );
+}
+
+/** Renames without a flush would leave an empty index after a power cut, and nothing could tell: it has no digest. */
+async function adoptIndex(file: string, path: string): Promise<void> {
+  const handle = await open(file, "r");
+  try {
+    await handle.datasync();
+  } finally {
+    await handle.close();
+  }
+  await rename(file, path);
+}
+
+/**
+ * Opens the store for one build; makes it when it is absent. Several processes may have it open. Disposing deletes the
+ * build's staging directory, except for what belongs to other ids.
+ * @param root absolute
+ * @throws TsbuildError STORE_FAILED
+ */
+export async function openStore(root: string, signal: AbortSignal): Promise<Store> {
+  if (!isAbsolute(root)) {
+    throw new TsbuildError("INTERNAL", `tried to open the store at "${root}": it is not absolute`);
+  }
+  signal.throwIfAborted();
+  const directory = {
+    blobs: join(root, "blobs", "sha256"),
+    indexes: join(root, "indexes"),
+    layers: join(root, "layers"),
+    staging: join(root, "staging"),
+  };
+  await makeDirectory(root);
+  await checkVersion(root);
+  for (const path of Object.values(directory)) await makeDirectory(path);
+  const staging = await createStaging(directory.staging);
+  const indexPath = (diffId: DiffId): string => join(directory.indexes, hexOf(diffId));
+
+  return {
+    ...createBlobStore(directory.blobs, staging.path),
+    root,
+    staging: staging.directory,
+    stagingPath: staging.path,
+    async layersDirectory(idMap) {
+      if (!ID_MAP_NAME.test(idMap)) {
+        throw new TsbuildError("INTERNAL", `tried to name a layers directory: "${idMap}"`);
+      }
+      const path = join(directory.layers, idMap);
+      await makeDirectory(path);
+      return path;
+    },
+    async readIndex(diffId) {
+      const path = indexPath(diffId);
+      try {
+        return await readFile(path);
+      } catch (error) {
+        if (errnoOf(error) === "ENOENT") return undefined;
+        throw storeFailure(`read the index of layer ${diffId}`, path, error);
+      }
+    },
+    adoptIndex: (file, diffId) =>
+      inStore(`store the index of layer ${diffId}`, indexPath(diffId), () =>
+        adoptIndex(file, indexPath(diffId)),
+      ),
+    abandoned: () => abandonedStaging(directory.staging),
+    [Symbol.asyncDispose]: () => staging[Symbol.asyncDispose](),
+  };
+}
