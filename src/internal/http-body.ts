@@ -1,3 +1,5 @@
+import { messageOf } from "../errors.js";
+
 /** A body to send: bytes, or a stream of a known length that can be opened again. */
 export type HttpBody =
   Uint8Array | { readonly size: number; readonly open: () => AsyncIterable<Uint8Array> };
@@ -6,6 +8,11 @@ export type HttpBody =
 export class StallError extends Error {
   override readonly name: string = "StallError";
   readonly code: string = "ETIMEDOUT";
+}
+
+/** What was to be sent could not be read; `cause` is what its source threw. */
+export class SourceError extends Error {
+  override readonly name: string = "SourceError";
 }
 
 /** Watches one thing at a time: `arm` starts or restarts the clock, `disarm` stops it. */
@@ -77,8 +84,9 @@ export async function* uploadBody(
       throw new Error(`the source ended after ${read} of ${body.size} bytes`);
     }
   } catch (error) {
-    events.onFailure(error);
-    throw error;
+    const failure = new SourceError(messageOf(error), { cause: error });
+    events.onFailure(failure);
+    throw failure;
   }
   events.timer.arm(events.answerMs, "no answer came");
   if (held === undefined) return;

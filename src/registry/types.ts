@@ -1,6 +1,10 @@
+import type { HttpEnvironment, HttpTimeouts, HttpTrust } from "../internal/http.js";
+import type { RetryPolicy } from "../internal/retry.js";
 import type { Digest } from "../oci/digest.js";
 import type { Reference } from "../oci/reference.js";
 import type { Descriptor, Platform } from "../oci/types.js";
+
+export type { HttpEnvironment };
 
 export type Secret =
   | { readonly kind: "basic"; readonly username: string; readonly password: string }
@@ -16,10 +20,22 @@ export interface Credential {
 }
 
 /** Asked per repository (credentials may be scoped to a path); `undefined` means anonymous. Stays in the front process. */
-export type Keychain = (
-  repository: { readonly registry: string; readonly repository: string },
-  signal: AbortSignal,
-) => Promise<Credential | undefined>;
+export interface Keychain {
+  (repository: RepositoryName, signal: AbortSignal): Promise<Credential | undefined>;
+  /** After it was asked: the places it looked at and why each gave nothing, for the message of a refusal. */
+  readonly lookedIn?: (repository: RepositoryName) => readonly string[];
+}
+
+export interface RepositoryName {
+  /** `host[:port]`; Docker Hub is `index.docker.io`. */
+  readonly registry: string;
+  readonly repository: string;
+}
+
+/** Docker's foreign layers and image-spec's non-distributable ones say where else their bytes are. */
+export interface ForeignDescriptor extends Descriptor {
+  readonly urls?: readonly string[];
+}
 
 export interface Call {
   readonly signal: AbortSignal;
@@ -60,9 +76,9 @@ export interface Registry extends AsyncDisposable {
 
 /** How hosts are spoken to; see research on Kaniko's flags for the exact meaning. */
 export interface RegistryOptions {
-  /** Plain HTTP, by `host[:port]`. */
+  /** Plain HTTP, by `host[:port]`, where the host does not answer in TLS (as go-containerregistry does it). */
   readonly insecureRegistries: ReadonlySet<string>;
-  /** Plain HTTP for every push, and for every pull. */
+  /** The same for every push, and for every pull. */
   readonly insecurePush: boolean;
   readonly insecurePull: boolean;
   /** Certificates are not verified, for all or by `host[:port]`. */
@@ -70,17 +86,14 @@ export interface RegistryOptions {
   readonly skipTlsVerifyRegistries: ReadonlySet<string>;
   /** `host -> host[:port][/prefix]…`, tried in order, then the host itself. Pulls only. */
   readonly registryMap: ReadonlyMap<string, readonly string[]>;
+  /** Pulls never go to a mapped registry itself once all its mirrors failed. Default false. */
+  readonly skipDefaultRegistryFallback?: boolean;
+  /** Certificates of authorities and of ourselves, by `host[:port]`. */
+  readonly trust?: ReadonlyMap<string, Pick<HttpTrust, "certificateFiles" | "client">>;
+  /** How often and how patiently a failed request is tried again; what is left out is the default. */
+  readonly retry?: Partial<RetryPolicy>;
+  readonly timeouts?: Partial<HttpTimeouts>;
   readonly userAgent: string;
   readonly keychain: Keychain;
   readonly http: HttpEnvironment;
-}
-
-/** What the environment says about the network; the command line reads it, nothing below does. */
-export interface HttpEnvironment {
-  readonly httpProxy?: string;
-  readonly httpsProxy?: string;
-  readonly noProxy?: string;
-  /** PEM file or directories of them, in addition to Node's own roots. */
-  readonly certificateFile?: string;
-  readonly certificateDirectories?: readonly string[];
 }

@@ -1,0 +1,147 @@
+import { createHttpClient, type HttpClient } from "../internal/http.js";
+import { DEFAULT_RETRY, type RetryPolicy } from "../internal/retry.js";
+import { TsbuildError } from "../errors.js";
+import type { Digest } from "../oci/digest.js";
+import { isIndex } from "../oci/media-types.js";
+import { familiarName, type Reference } from "../oci/reference.js";
+import type { Descriptor, Platform } from "../oci/types.js";
+import { Authenticator } from "./auth.js";
+import { type Endpoint, pullEndpoints, pushEndpoint } from "./endpoint.js";
+import { RegistryError } from "./errors.js";
+import { chooseEntry } from "./manifest.js";
+import { mirrorPolicy, pullBlob, pullManifest } from "./pull.js";
+import { type BlobSource, checkPush, pushBlob, pushManifest } from "./push.js";
+import { Transport } from "./transport.js";
+import type { Call, Manifest, Registry, RegistryOptions } from "./types.js";
+
+/** An index may list indexes; nobody nests deeper. */
+const MAX_INDEX_DEPTH = 4;
+
+/**
+ * Speaks to any number of registries: https://github.com/opencontainers/distribution-spec/blob/main/spec.md. Nothing is
+ * connected, read or loaded before the first call. Dispose it to close its connections.
+ */
+export function createRegistry(options: RegistryOptions): Registry {
+  return new RegistryClient(options);
+}
+
+class RegistryClient implements Registry {
+  readonly #options: RegistryOptions;
+  readonly #http: HttpClient;
+  readonly #transport: Transport;
+  /** Which of its endpoints last served a repository: what follows a manifest is asked for there first. */
+  readonly #served = new Map<string, string>();
+
+  constructor(options: RegistryOptions) {
+    const policy: RetryPolicy = { ...DEFAULT_RETRY, ...options.retry };
+    this.#options = options;
+    this.#http = createHttpClient(options.http, options.timeouts);
+    const { keychain, userAgent } = options;
+    const authenticator = new Authenticator({
+      http: this.#http,
+      keychain,
+      retry: policy,
+      userAgent,
+    });
+    this.#transport = new Transport(this.#http, authenticator, policy, userAgent);
+  }
+
+  async manifest(reference: Reference, call: Call): Promise<Manifest> {
+    const endpoints = this.#pullEndpoints(reference);
+    const failures: unknown[] = [];
+    for (const [index, endpoint] of endpoints.entries()) {
+      const isLast = index === endpoints.length - 1;
+      const policy = isLast ? this.#transport.policy : mirrorPolicy(this.#transport.policy);
+      try {
+        const found = await pullManifest(this.#transport, endpoint, reference, policy, call);
+        if (endpoints.length > 1) this.#served.set(servedKey(reference), endpoint.host);
+        return found;
+      } catch (error) {
+        call.signal.throwIfAborted();
+        failures.push(error);
+      }
+    }
+    throw allFailed(reference, failures);
+  }
+
+  async resolve(reference: Reference, platform: Platform, call: Call): Promise<Manifest> {
+    let current = await this.manifest(reference, call);
+    for (let depth = 0; isIndex(current.descriptor.mediaType); depth++) {
+      if (depth === MAX_INDEX_DEPTH) {
+        throw new TsbuildError(
+          "REGISTRY_UNAVAILABLE",
+          `tried to pull ${familiarName(reference)}: its indexes are nested too deeply`,
+        );
+      }
+      const { digest } = chooseEntry(reference, current, platform);
+      current = await this.manifest({ ...reference, digest }, call);
+    }
+    return current;
+  }
+
+  blob(reference: Reference, blob: Descriptor, call: Call): AsyncIterable<Uint8Array> {
+    return pullBlob(this.#transport, this.#pullEndpoints(reference), reference, blob, call);
+  }
+
+  pushBlob(
+    reference: Reference,
+    blob: Descriptor,
+    source: BlobSource,
+    call: Call,
+  ): Promise<"exists" | "mounted" | "uploaded"> {
+    return pushBlob(this.#transport, this.#pushEndpoint(reference), blob, source, call);
+  }
+
+  pushManifest(
+    reference: Reference,
+    bytes: Uint8Array,
+    mediaType: string,
+    call: Call,
+  ): Promise<Digest> {
+    const endpoint = this.#pushEndpoint(reference);
+    return pushManifest(this.#transport, endpoint, reference, bytes, mediaType, call);
+  }
+
+  checkPush(reference: Reference, call: Call): Promise<void> {
+    return checkPush(this.#transport, this.#pushEndpoint(reference), reference, call);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#http[Symbol.asyncDispose]();
+  }
+
+  #pushEndpoint(reference: Reference): Endpoint {
+    return pushEndpoint(this.#options, reference);
+  }
+
+  #pullEndpoints(reference: Reference): readonly [Endpoint, ...Endpoint[]] {
+    const endpoints = pullEndpoints(this.#options, reference);
+    const host = this.#served.get(servedKey(reference));
+    const served = endpoints.find((endpoint) => endpoint.host === host);
+    if (served === undefined) return endpoints;
+    return [served, ...endpoints.filter((endpoint) => endpoint !== served)];
+  }
+}
+
+function servedKey({ registry, repository }: Reference): string {
+  return `${registry}/${repository}`;
+}
+
+/** One error for all endpoints: the last one's kind and hint, and what each of them said. */
+function allFailed(reference: Reference, failures: readonly unknown[]): unknown {
+  const last = failures.at(-1);
+  if (failures.length === 1 || !(last instanceof TsbuildError)) return last;
+  const said = failures.map((error) => (error instanceof Error ? error.message : String(error)));
+  return new RegistryError(
+    last.code,
+    `tried to pull ${familiarName(reference)}: all ${failures.length} registries failed: ${said.join("; ")}`,
+    {
+      cause: last,
+      ...(last.hint === undefined ? {} : { hint: last.hint }),
+      ...(last instanceof RegistryError ? { faults: last.faults } : {}),
+      ...(last instanceof RegistryError && last.status !== undefined
+        ? { status: last.status }
+        : {}),
+    },
+  );
+}

@@ -1,0 +1,20 @@
+export { createRegistry } from "./client.js";
+export { isImmutableTagError, RegistryError, type RegistryFault } from "./errors.js";
+export {
+  createKeychain,
+  KEYCHAIN_SOURCES,
+  type KeychainOptions,
+  type KeychainSource,
+} from "./keychain.js";
+export type {
+  Call,
+  Credential,
+  ForeignDescriptor,
+  HttpEnvironment,
+  Keychain,
+  Manifest,
+  Registry,
+  RegistryOptions,
+  RepositoryName,
+  Secret,
+} from "./types.js";
