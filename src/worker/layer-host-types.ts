@@ -28,6 +28,10 @@ export interface LayerHost extends AsyncDisposable {
   prepare(layers: readonly LayerBlob[], signal: AbortSignal): Promise<StageRoot>;
   /** Index files that unpacking made since the last call, in the staging directory, once per layer. */
   takeIndexes(): Promise<readonly { readonly diffId: DiffId; readonly file: string }[]>;
+  /** What unpacking could not keep here since the last call (device nodes, some attributes), one line each, for people to read. */
+  takeWarnings(): Promise<readonly string[]>;
+  /** Deletes a directory of a build that was killed, whoever owns what is in it. Absent is fine. */
+  removeTree(path: string, signal: AbortSignal): Promise<void>;
 }
 
 /** One stage's root. Steps run between `begin` and `end`, one at a time; `add` and `seal` only outside of them. */
@@ -36,8 +40,12 @@ export interface StageRoot extends AsyncDisposable {
   add(layer: LayerBlob, signal: AbortSignal): Promise<void>;
   /** What to mount for a step. Several steps between two seals share one upper directory. */
   begin(): RootMount;
-  /** The step is over and nothing of it is mounted or alive any more. */
-  end(): void;
+  /**
+   * The step is over and nothing of it is mounted or alive any more. `restored` (of "directory" roots alone) names
+   * directories, as paths of changes, in which the sandbox made mount points that the image lacks and removed them
+   * again: their mtime is as the step left it, so their ctime says nothing.
+   */
+  end(restored?: readonly string[]): void;
   /** What changed since `prepare`, `add` or the last `seal`, as a layer that is the root's topmost one from now on. */
   seal(options: SealOptions, signal: AbortSignal): Promise<SealedFiles>;
 }

@@ -38,6 +38,8 @@ export interface Worker extends AsyncDisposable {
   prepare(layers: readonly LayerBlob[], signal: AbortSignal): Promise<View>;
   /** Index files that unpacking made on the way, once each, for the store to adopt. */
   takeIndexes(): Promise<readonly { readonly diffId: DiffId; readonly file: string }[]>;
+  /** What this host could not keep of the layers that were unpacked since the last call, one line each. */
+  takeWarnings?(): Promise<readonly string[]>;
 }
 
 /** A stage's root filesystem while it is being built. Disposing unmounts and deletes. */

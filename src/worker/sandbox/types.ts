@@ -48,14 +48,22 @@ export type ExitStatus =
   | { readonly kind: "exited"; readonly code: number }
   | { readonly kind: "signalled"; readonly signal: NodeJS.Signals };
 
+/** Who hears of a step while it runs. */
+export interface StepListener {
+  /** A promise holds the process's pipe back until it is settled. */
+  output(output: ProcessOutput): void | Promise<void>;
+  /** Called once, after the step, for a "directory" root: see `StageRoot.end`. */
+  restored?(directories: readonly string[]): void;
+}
+
 /** Mounts a root and runs a process in it. On return nothing of the step is mounted or alive. */
 export interface Sandbox extends AsyncDisposable {
   readonly name: "namespace" | "in-place" | "proot";
-  /** Aborting kills every process of the step. @throws TsbuildError HOST_UNSUPPORTED, RUN_FAILED (127, 126) when the command cannot be started. */
+  /** Aborting kills every process of the step. @throws TsbuildError HOST_UNSUPPORTED, RUN_FAILED (127, 126) when the command cannot be started, ABORTED. */
   run(
     spec: ProcessSpec,
     root: RootMount,
-    on: { output(output: ProcessOutput): void },
+    on: StepListener,
     signal: AbortSignal,
   ): Promise<ExitStatus>;
 }

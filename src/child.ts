@@ -1,0 +1,197 @@
+// The worker's process. It starts inside the namespaces, as the first process of a pid namespace, and answers the
+// front process over IPC. It holds no credentials and opens no sockets. When the front process goes, it goes, and the
+// kernel kills every step and drops every mount.
+import { mkdirSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { TsbuildError, unreachable } from "./errors.js";
+import { createLayerHost } from "./worker/layer-host.js";
+import type { LayerHost, StageRoot } from "./worker/layer-host-types.js";
+import { openFileCalls, type FileCalls } from "./worker/linux/files.js";
+import { loadLibc } from "./worker/linux/libc.js";
+import { openMountCalls, type MountCalls } from "./worker/linux/mount.js";
+import { openProcessCalls, type ProcessCalls } from "./worker/linux/process.js";
+import { probeHere } from "./worker/probe.js";
+import {
+  toWire,
+  type Answers,
+  type FromChild,
+  type Request,
+  type ToChild,
+} from "./worker/protocol.js";
+import { createNamespaceSandbox } from "./worker/sandbox/namespace.js";
+import type { ExitStatus, ProcessOutput, Sandbox } from "./worker/sandbox/types.js";
+
+/** Everything that the process holds. */
+interface State {
+  readonly calls: {
+    readonly process: ProcessCalls;
+    readonly mounts: MountCalls;
+    readonly files: FileCalls;
+  };
+  readonly roots: Map<number, StageRoot>;
+  readonly running: Map<number, AbortController>;
+  opened: { readonly host: LayerHost; readonly sandbox: Sandbox } | undefined;
+  lastView: number;
+  /** Stops what goes on in the background. */
+  readonly closing: AbortController;
+}
+
+type Emit = (output: ProcessOutput) => Promise<void>;
+
+function serve(): void {
+  const libc = loadLibc();
+  const state: State = {
+    calls: {
+      process: openProcessCalls(libc),
+      mounts: openMountCalls(libc),
+      files: openFileCalls(),
+    },
+    roots: new Map(),
+    running: new Map(),
+    opened: undefined,
+    lastView: 0,
+    closing: new AbortController(),
+  };
+  process.on("disconnect", () => process.exit());
+  process.on("message", (message: ToChild) => {
+    if (message.kind === "cancel") state.running.get(message.id)?.abort();
+    else void answer(state, message.id, message.request);
+  });
+}
+
+async function answer(state: State, id: number, request: Request): Promise<void> {
+  const controller = new AbortController();
+  state.running.set(id, controller);
+  try {
+    const emit: Emit = (output) => send({ kind: "output", id, output });
+    const value = await handle(state, request, controller.signal, emit);
+    await send({ kind: "answer", id, value });
+  } catch (error) {
+    await send({ kind: "error", id, error: toWire(error) });
+  } finally {
+    state.running.delete(id);
+  }
+  if (request.op === "close") process.exit();
+}
+
+async function handle(
+  state: State,
+  request: Request,
+  signal: AbortSignal,
+  emit: Emit,
+): Promise<Answers[Request["op"]]> {
+  switch (request.op) {
+    case "probe":
+      return probeHere(request.staging, state.calls);
+    case "open":
+      return open(state, request);
+    case "prepare": {
+      const root = await worker(state).host.prepare(request.layers, signal);
+      const view = ++state.lastView;
+      state.roots.set(view, root);
+      return { view };
+    }
+    case "add":
+      await rootOf(state, request.view).add(request.layer, signal);
+      return undefined;
+    case "run":
+      return run(state, request, signal, emit);
+    case "seal":
+      return rootOf(state, request.view).seal(request.options, signal);
+    case "dispose":
+      return dispose(state, request.view);
+    case "takeIndexes":
+      return worker(state).host.takeIndexes();
+    case "takeWarnings":
+      return worker(state).host.takeWarnings();
+    case "close":
+      return close(state);
+    default:
+      return unreachable(request);
+  }
+}
+
+async function open(state: State, request: Extract<Request, { op: "open" }>): Promise<undefined> {
+  // The first use of the thread pool decides which root its threads see: here nobody has entered one.
+  await stat("/");
+  const scratch = `${request.staging}/scratch`;
+  mkdirSync(scratch, { recursive: true });
+  const { overlayOptions, singleId } = request;
+  // The front process saw to it that nothing else is in here; a step gets its own.
+  const env = { PATH: process.env["PATH"] ?? "" };
+  state.opened = {
+    host: createLayerHost(request),
+    sandbox: createNamespaceSandbox({ scratch, overlayOptions, singleId, env, calls: state.calls }),
+  };
+  void remove(state.opened.host, request.abandoned, state.closing.signal);
+}
+
+async function run(
+  state: State,
+  { view, spec }: Extract<Request, { op: "run" }>,
+  signal: AbortSignal,
+  emit: Emit,
+): Promise<ExitStatus> {
+  const { sandbox } = worker(state);
+  const root = rootOf(state, view);
+  let restored: readonly string[] = [];
+  const listener = {
+    output: emit,
+    restored: (directories: readonly string[]) => {
+      restored = directories;
+    },
+  };
+  const mount = root.begin();
+  try {
+    return await sandbox.run(spec, mount, listener, signal);
+  } finally {
+    root.end(restored);
+  }
+}
+
+async function dispose(state: State, view: number): Promise<undefined> {
+  const root = rootOf(state, view);
+  state.roots.delete(view);
+  await root[Symbol.asyncDispose]();
+}
+
+async function close(state: State): Promise<undefined> {
+  for (const controller of [state.closing, ...state.running.values()]) controller.abort();
+  await state.opened?.sandbox[Symbol.asyncDispose]();
+  for (const root of [...state.roots.values()].toReversed()) await root[Symbol.asyncDispose]();
+  await state.opened?.host[Symbol.asyncDispose]();
+}
+
+function worker({ opened }: State): NonNullable<State["opened"]> {
+  if (opened === undefined) throw new TsbuildError("INTERNAL", "the worker is not open yet");
+  return opened;
+}
+
+function rootOf({ roots }: State, view: number): StageRoot {
+  const root = roots.get(view);
+  if (root === undefined) throw new TsbuildError("INTERNAL", `view ${view} was disposed`);
+  return root;
+}
+
+/** Settles when the message is on its way: that holds back a step that writes faster than the front process reads. */
+function send(message: FromChild): Promise<void> {
+  return new Promise((resolve) => {
+    // A closed channel needs no care: "disconnect" ends the process.
+    if (process.send === undefined || !process.connected) resolve();
+    else process.send(message, undefined, {}, () => resolve());
+  });
+}
+
+/** What builds that were killed left behind. What cannot be removed is the next build's to try. */
+async function remove(
+  host: LayerHost,
+  abandoned: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  for (const path of abandoned) {
+    if (signal.aborted) return;
+    await host.removeTree(path, signal).catch(() => undefined);
+  }
+}
+
+serve();

@@ -1,0 +1,90 @@
+import { errnoOf } from "../../errors.js";
+import type { Libc } from "./libc.js";
+
+const PR_CAPBSET_READ = 23;
+const PR_CAPBSET_DROP = 24;
+const PR_CAP_AMBIENT = 47;
+const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+/** _LINUX_CAPABILITY_VERSION_3: two sets of 32 bits each. */
+const CAPABILITY_VERSION = 0x20080522;
+
+/**
+ * What a container's processes may have by default, in Docker as in BuildKit (moby, oci/caps/defaults.go). The numbers are those of
+ * capability.h.
+ */
+export const DEFAULT_CAPABILITIES: readonly number[] = [
+  0, // CHOWN
+  1, // DAC_OVERRIDE
+  3, // FOWNER
+  4, // FSETID
+  5, // KILL
+  6, // SETGID
+  7, // SETUID
+  8, // SETPCAP
+  10, // NET_BIND_SERVICE
+  13, // NET_RAW
+  18, // SYS_CHROOT
+  27, // MKNOD
+  29, // AUDIT_WRITE
+  31, // SETFCAP
+];
+
+export interface CredentialCalls {
+  /** Capabilities that this process and its descendants can never have again: all but `keep`. @throws SystemCallError */
+  boundCapabilities(keep: readonly number[]): void;
+  /** Supplementary groups. @throws SystemCallError EPERM where a namespace denies it */
+  setgroups(groups: readonly number[]): void;
+  /** Real, effective and saved group, then user. @throws SystemCallError EINVAL: the namespace does not map the id */
+  become(uid: number, gid: number): void;
+  /** Empties the inheritable and the ambient set: what the next program gets is decided by its user alone. */
+  clearInheritable(): void;
+}
+
+export function openCredentialCalls(libc: Libc): CredentialCalls {
+  const prctl = libc.declare(
+    "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
+  );
+  const setgroups = libc.declare("int setgroups(size_t count, void *groups)");
+  const setresgid = libc.declare(
+    "int setresgid(uint32_t real, uint32_t effective, uint32_t saved)",
+  );
+  const setresuid = libc.declare(
+    "int setresuid(uint32_t real, uint32_t effective, uint32_t saved)",
+  );
+  const capget = libc.declare("int capget(void *header, void *data)");
+  const capset = libc.declare("int capset(void *header, void *data)");
+  return {
+    boundCapabilities: (keep) => {
+      for (let capability = 0; capability < 64; capability++) {
+        if (keep.includes(capability)) continue;
+        try {
+          if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) === 1) {
+            prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+          }
+        } catch (error) {
+          // EINVAL: the kernel has no capability of that number or above.
+          if (errnoOf(error) === "EINVAL") return;
+          throw error;
+        }
+      }
+    },
+    setgroups: (groups) => {
+      setgroups(groups.length, new Uint8Array(new Uint32Array(groups).buffer));
+    },
+    become: (uid, gid) => {
+      setresgid(gid, gid, gid);
+      setresuid(uid, uid, uid);
+    },
+    clearInheritable: () => {
+      prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+      const header = new Uint8Array(new Uint32Array([CAPABILITY_VERSION, 0]).buffer);
+      // Two times effective, permitted, inheritable.
+      const sets = new Uint32Array(6);
+      const bytes = new Uint8Array(sets.buffer);
+      capget(header, bytes);
+      sets[2] = 0;
+      sets[5] = 0;
+      capset(header, bytes);
+    },
+  };
+}

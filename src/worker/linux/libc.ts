@@ -1,0 +1,76 @@
+import { getSystemErrorName } from "node:util";
+import koffi from "koffi";
+
+/** What may cross into C: numbers, 64-bit numbers, text, buffers, and null-terminated lists of text. */
+export type CValue = number | bigint | string | null | Uint8Array | readonly (string | null)[];
+
+/** A C function whose result of -1 is thrown as a {@link SystemCallError}. */
+export type CFunction = (...values: readonly CValue[]) => number;
+
+/** The C library of this process. Made once per process or thread and handed on: loading takes about 10 ms. */
+export interface Libc {
+  /** Declares a function by its C prototype, such as "int chroot(const char *path)". */
+  declare(prototype: string): CFunction;
+  /** Declares a system call that the C library may lack a wrapper for, by number; `types` are those of its arguments. */
+  declareCall(name: string, number: number, types: readonly string[]): CFunction;
+}
+
+/** A failed system call. `code` is the errno's name, as Node's own errors have it. */
+export class SystemCallError extends Error {
+  override readonly name: string = "SystemCallError";
+  readonly code: string;
+  readonly syscall: string;
+
+  constructor(syscall: string, code: string) {
+    super(`${syscall}: ${describe(code)}`);
+    this.code = code;
+    this.syscall = syscall;
+  }
+}
+
+export function loadLibc(): Libc {
+  const library = koffi.load(null);
+  const checked =
+    (name: string, call: (...values: readonly CValue[]) => unknown): CFunction =>
+    (...values) => {
+      const result = Number(call(...values));
+      if (result === -1) throw new SystemCallError(name, getSystemErrorName(-koffi.errno()));
+      return result;
+    };
+  return {
+    declare: (prototype) => {
+      const name = /(\w+)\s*\(/.exec(prototype)?.[1] ?? prototype;
+      return checked(name, library.func(prototype));
+    },
+    declareCall: (name, number, types) => {
+      const call = library.func("syscall", "long", ["long", ...types]);
+      return checked(name, (...values) => call(number, ...values));
+    },
+  };
+}
+
+/** The texts of strerror(3) for what people meet; the name alone for the rest. */
+function describe(code: string): string {
+  const texts: Readonly<Record<string, string>> = {
+    EPERM: "operation not permitted",
+    EACCES: "permission denied",
+    ENOENT: "no such file or directory",
+    EINVAL: "invalid argument",
+    ENOSYS: "function not implemented",
+    ENOTDIR: "not a directory",
+    ENODEV: "no such device",
+    ENOSPC: "no space left on device",
+    EBUSY: "device or resource busy",
+    ENOEXEC: "exec format error",
+    EROFS: "read-only file system",
+    EXDEV: "cross-device link",
+    ELOOP: "too many levels of symbolic links",
+    E2BIG: "argument list too long",
+    EISDIR: "is a directory",
+    ETXTBSY: "text file busy",
+    ENOMEM: "cannot allocate memory",
+    EUSERS: "too many users",
+  };
+  const text = texts[code];
+  return text === undefined ? code : `${text} (${code})`;
+}

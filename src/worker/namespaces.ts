@@ -1,0 +1,236 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { userInfo } from "node:os";
+import { Socket } from "node:net";
+import { messageOf, TsbuildError } from "../errors.js";
+import { entryPath } from "../internal/entry.js";
+import {
+  formatRanges,
+  identityOf,
+  mapWithSubordinate,
+  nameOf,
+  parseSubordinate,
+  type IdMap,
+  type IdRange,
+} from "./idmap.js";
+
+/** Where the tools of util-linux and shadow are, whatever the caller's environment says. */
+export const TOOLS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/** What a child that could not start may say of it. */
+const MAX_COMPLAINT = 4096; // bytes
+/** Making namespaces takes milliseconds; a machine that swaps takes seconds. */
+const START_TIMEOUT_MS = 20_000;
+
+/** One way to get the namespaces that the worker's process lives in. */
+export type NamespacePlan =
+  /** Root that may mount: no user namespace. */
+  | { readonly kind: "host"; readonly idMap: string }
+  | {
+      readonly kind: "user";
+      readonly idMap: string;
+      readonly map: IdMap;
+      /** Who writes the map: we, or newuidmap and newgidmap, which may give away subordinate ids. */
+      readonly writer: "direct" | "helpers";
+      readonly singleId: boolean;
+    };
+
+export interface Identity {
+  readonly uid: number;
+  readonly gid: number;
+  readonly name: string | undefined;
+}
+
+export function currentIdentity(): Identity {
+  const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
+  try {
+    return { uid, gid, name: userInfo().username };
+  } catch {
+    // A uid without a line in passwd, as a Pod's often is.
+    return { uid, gid, name: undefined };
+  }
+}
+
+/** Every plan that makes sense for this user, best first. What stands in its way shows when it is tried. */
+export function plansFor(identity: Identity): readonly NamespacePlan[] {
+  const { uid, gid } = identity;
+  const single: IdMap = {
+    uids: [{ inside: 0, outside: uid, count: 1 }],
+    gids: [{ inside: 0, outside: gid, count: 1 }],
+  };
+  const alone: NamespacePlan = {
+    kind: "user",
+    idMap: `single-${uid}`,
+    map: single,
+    writer: "direct",
+    singleId: true,
+  };
+  if (uid === 0) {
+    const map = {
+      uids: identityOf(readFileSync("/proc/self/uid_map", "utf8")),
+      gids: identityOf(readFileSync("/proc/self/gid_map", "utf8")),
+    };
+    const full: NamespacePlan = {
+      kind: "user",
+      idMap: nameOf(map),
+      map,
+      writer: "direct",
+      singleId: false,
+    };
+    return [{ kind: "host", idMap: "host" }, full, alone];
+  }
+  const map = subordinateMap(identity);
+  if (map === undefined) return [alone];
+  return [{ kind: "user", idMap: nameOf(map), map, writer: "helpers", singleId: false }, alone];
+}
+
+function subordinateMap({ uid, gid, name }: Identity): IdMap | undefined {
+  const uids = parseSubordinate(readIfThere("/etc/subuid"), name, uid);
+  const gids = parseSubordinate(readIfThere("/etc/subgid"), name, uid);
+  if (uids.length === 0 || gids.length === 0) return undefined;
+  return { uids: mapWithSubordinate(uid, uids), gids: mapWithSubordinate(gid, gids) };
+}
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** The worker's process, and what it said on its standard error so far. */
+export interface SpawnedChild {
+  readonly process: ChildProcess;
+  readonly complaint: () => string;
+}
+
+/**
+ * Starts `child.js` in the namespaces of the plan, as the first process of a pid namespace of its own, so that
+ * whatever kills it takes every step along. @throws TsbuildError HOST_UNSUPPORTED, ABORTED
+ */
+export async function spawnChild(plan: NamespacePlan, signal: AbortSignal): Promise<SpawnedChild> {
+  if (signal.aborted) throw new TsbuildError("ABORTED", "tried to start the worker: stopped");
+  const isUser = plan.kind === "user";
+  const entered = [
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--",
+    process.execPath,
+    entryPath("child.js"),
+  ];
+  const args = isUser
+    ? ["--user", "--mount", ...keepCapabilities(), "--", "sh", "-c", HANDSHAKE, "sh", "unshare"]
+    : ["--mount"];
+  const child = spawn("unshare", [...args, ...entered], {
+    // A session of its own: Ctrl-C is for the front process to act on.
+    detached: true,
+    cwd: "/",
+    env: { PATH: TOOLS_PATH },
+    stdio: ["ignore", "ignore", "pipe", "ipc", ...(isUser ? (["pipe"] as const) : [])],
+    serialization: "advanced",
+  });
+  const complaint = collect(child);
+  try {
+    // Also tells of a missing program.
+    await once(child, "spawn", { signal });
+    if (isUser) await writeMaps(child, plan, complaint, signal);
+  } catch (error) {
+    child.kill("SIGKILL");
+    if (signal.aborted) throw new TsbuildError("ABORTED", "tried to start the worker: stopped");
+    if (error instanceof TsbuildError) throw error;
+    throw new TsbuildError("HOST_UNSUPPORTED", `tried to run unshare: ${messageOf(error)}`, {
+      cause: error,
+      hint: "install util-linux",
+    });
+  }
+  return { process: child, complaint };
+}
+
+/**
+ * The map must be there before the exec that follows, for only an exec as a mapped root gives the capabilities that
+ * the namespace's first process lost by becoming the shell.
+ */
+const HANDSHAKE = 'echo ready >&4; read -r go <&4 || exit 1; exec "$@" 4>&-';
+
+/** Under no_new_privs no exec gives capabilities back, so none may be lost in between. */
+function keepCapabilities(): readonly string[] {
+  return /^NoNewPrivs:\s*1$/m.test(readFileSync("/proc/self/status", "utf8"))
+    ? ["--keep-caps"]
+    : [];
+}
+
+function collect(child: ChildProcess): () => string {
+  let text = "";
+  child.stderr?.on("data", (chunk: Buffer) => {
+    text = (text + chunk.toString()).slice(-MAX_COMPLAINT);
+  });
+  return () => text.trim();
+}
+
+async function writeMaps(
+  child: ChildProcess,
+  plan: Extract<NamespacePlan, { kind: "user" }>,
+  complaint: () => string,
+  signal: AbortSignal,
+): Promise<void> {
+  // A "pipe" of Node's is a pair of sockets: both ways.
+  const channel = child.stdio[4];
+  if (!(channel instanceof Socket) || child.pid === undefined) {
+    throw new TsbuildError("INTERNAL", "tried to start the worker: it has no pipes");
+  }
+  channel.on("error", () => undefined);
+  const timeout = AbortSignal.any([signal, AbortSignal.timeout(START_TIMEOUT_MS)]);
+  const first = await Promise.race([
+    once(channel, "data", { signal: timeout }).then(() => "ready" as const),
+    once(child, "exit", { signal: timeout }).then(() => "exit" as const),
+  ]);
+  if (first === "exit") throw refusal(`tried to make a user namespace: ${complaint()}`);
+  if (plan.writer === "helpers") {
+    await runHelper("newuidmap", child.pid, plan.map.uids, signal);
+    await runHelper("newgidmap", child.pid, plan.map.gids, signal);
+  } else writeDirectly(child.pid, plan);
+  channel.end("go\n");
+}
+
+function writeDirectly(pid: number, { map, singleId }: Extract<NamespacePlan, { kind: "user" }>) {
+  try {
+    // Without CAP_SETGID outside, a group map needs setgroups to be given up first.
+    if (singleId) writeFileSync(`/proc/${pid}/setgroups`, "deny");
+    writeFileSync(`/proc/${pid}/uid_map`, formatRanges(map.uids));
+    writeFileSync(`/proc/${pid}/gid_map`, formatRanges(map.gids));
+  } catch (error) {
+    throw refusal(`tried to write the id map of a user namespace: ${messageOf(error)}`, error);
+  }
+}
+
+async function runHelper(
+  name: string,
+  pid: number,
+  ranges: readonly IdRange[],
+  signal: AbortSignal,
+): Promise<void> {
+  const numbers = ranges.flatMap(({ inside, outside, count }) => [inside, outside, count]);
+  const helper = spawn(name, [pid, ...numbers].map(String), {
+    env: { PATH: TOOLS_PATH },
+    stdio: ["ignore", "ignore", "pipe"],
+    signal,
+  });
+  let said = "";
+  helper.stderr.on("data", (chunk: Buffer) => {
+    said = (said + chunk.toString()).slice(-MAX_COMPLAINT);
+  });
+  let code: unknown;
+  try {
+    [code] = (await once(helper, "close")) as unknown[];
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw refusal(`tried to run ${name}: ${messageOf(error)}`, error);
+  }
+  if (code !== 0) throw refusal(`tried to run ${name}: ${said.trim()}`);
+}
+
+function refusal(message: string, cause?: unknown): TsbuildError {
+  return new TsbuildError("HOST_UNSUPPORTED", message, cause === undefined ? {} : { cause });
+}

@@ -1,0 +1,88 @@
+import type { DiffId } from "../oci/digest.js";
+import { ERROR_CODES, errnoOf, messageOf, TsbuildError, type ErrorCode } from "../errors.js";
+import type { SnapshotDriver } from "./layer-host-types.js";
+import type { ExitStatus, ProcessOutput, ProcessSpec } from "./sandbox/types.js";
+import type { LayerBlob, RefusedDriver, SealedFiles, SealOptions } from "./types.js";
+
+/** What the front process asks of the worker's process. Views are numbered by it. */
+export type Request =
+  | { readonly op: "probe"; readonly staging: string }
+  | {
+      readonly op: "open";
+      readonly staging: string;
+      readonly layersDirectory: string;
+      readonly idMap: string;
+      readonly driver: SnapshotDriver;
+      readonly singleId: boolean;
+      readonly overlayOptions: string;
+      /** Directories to delete in the background. */
+      readonly abandoned: readonly string[];
+    }
+  | { readonly op: "prepare"; readonly layers: readonly LayerBlob[] }
+  | { readonly op: "add"; readonly view: number; readonly layer: LayerBlob }
+  | { readonly op: "run"; readonly view: number; readonly spec: ProcessSpec }
+  | { readonly op: "seal"; readonly view: number; readonly options: SealOptions }
+  | { readonly op: "dispose"; readonly view: number }
+  | { readonly op: "takeIndexes" }
+  | { readonly op: "takeWarnings" }
+  /** Disposes everything; the process ends by itself after the answer. */
+  | { readonly op: "close" };
+
+/** What each request is answered with. */
+export interface Answers {
+  readonly probe: ProbeReport;
+  readonly open: undefined;
+  readonly prepare: { readonly view: number };
+  readonly add: undefined;
+  readonly run: ExitStatus;
+  readonly seal: SealedFiles;
+  readonly dispose: undefined;
+  readonly takeIndexes: readonly { readonly diffId: DiffId; readonly file: string }[];
+  readonly takeWarnings: readonly string[];
+  readonly close: undefined;
+}
+
+/** What the namespaces of the worker's process allow. */
+export interface ProbeReport {
+  /** A root of its own can be mounted and entered. */
+  readonly canMount: boolean;
+  /** The mount options that overlay mounts take here; `undefined` when none can be used. */
+  readonly overlayOptions: string | undefined;
+  readonly refused: readonly Omit<RefusedDriver, "driver">[];
+}
+
+export type ToChild =
+  | { readonly kind: "request"; readonly id: number; readonly request: Request }
+  /** The answer still comes: an ABORTED error, unless it was on its way. */
+  | { readonly kind: "cancel"; readonly id: number };
+
+export type FromChild =
+  | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
+  | { readonly kind: "error"; readonly id: number; readonly error: WireError }
+  | { readonly kind: "output"; readonly id: number; readonly output: ProcessOutput };
+
+/** A {@link TsbuildError} as it crosses between processes. */
+export interface WireError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint?: string;
+  readonly exitCode: number;
+}
+
+export function toWire(error: unknown): WireError {
+  if (error instanceof TsbuildError) {
+    const { code, message, hint, exitCode } = error;
+    return { code, message, exitCode, ...(hint === undefined ? {} : { hint }) };
+  }
+  const isDiskFull = errnoOf(error) === "ENOSPC" || errnoOf(error) === "EDQUOT";
+  const code = isDiskFull ? "STORE_FAILED" : "INTERNAL";
+  const message = `tried to work on a stage: ${messageOf(error)}`;
+  return { code, message, exitCode: ERROR_CODES[code] };
+}
+
+export function fromWire(error: WireError): TsbuildError {
+  return new TsbuildError(error.code, error.message, {
+    exitCode: error.exitCode,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  });
+}

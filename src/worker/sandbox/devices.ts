@@ -1,0 +1,101 @@
+import { chmodSync, existsSync, lstatSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { MS, type MountCalls } from "../linux/mount.js";
+
+/** A user namespace may not make device nodes, so those of the host are bound, as they are: each open to everybody. */
+const NODES = ["null", "zero", "full", "random", "urandom", "tty"];
+const LINKS: Readonly<Record<string, string>> = {
+  fd: "/proc/self/fd",
+  stdin: "/proc/self/fd/0",
+  stdout: "/proc/self/fd/1",
+  stderr: "/proc/self/fd/2",
+  core: "/proc/kcore",
+  ptmx: "pts/ptmx",
+};
+/** Docker's masked and read-only paths (moby, oci/defaults.go). */
+const MASKED = [
+  "proc/asound",
+  "proc/acpi",
+  "proc/interrupts",
+  "proc/kcore",
+  "proc/keys",
+  "proc/latency_stats",
+  "proc/timer_list",
+  "proc/timer_stats",
+  "proc/sched_debug",
+  "proc/scsi",
+  "sys/firmware",
+  "sys/devices/virtual/powercap",
+];
+const READONLY = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
+/** Docker's size of /dev/shm. */
+const SHM_BYTES = 64 * 1024 * 1024;
+const QUIET = MS.NOSUID | MS.NODEV | MS.NOEXEC;
+
+/** A fresh /dev at the directory `at`. @throws SystemCallError */
+export function mountDev(at: string, calls: MountCalls): void {
+  calls.mount("tmpfs", at, "tmpfs", MS.NOSUID | MS.STRICTATIME, "mode=755,size=65536k");
+  for (const name of NODES) {
+    writeFileSync(`${at}/${name}`, "");
+    calls.bind(`/dev/${name}`, `${at}/${name}`);
+  }
+  for (const [name, target] of Object.entries(LINKS)) symlinkSync(target, `${at}/${name}`);
+  for (const name of ["pts", "shm", "mqueue"]) mkdirSync(`${at}/${name}`);
+  mountPts(`${at}/pts`, calls);
+  calls.mount("shm", `${at}/shm`, "tmpfs", QUIET, `mode=1777,size=${SHM_BYTES}`);
+  calls.mount("mqueue", `${at}/mqueue`, "mqueue", QUIET);
+  // Step mounts below /dev may have to be made by the owner alone.
+  chmodSync(at, 0o755);
+}
+
+function mountPts(at: string, calls: MountCalls): void {
+  const options = "newinstance,ptmxmode=0666,mode=0620";
+  try {
+    // 5: the group "tty" of every distribution.
+    calls.mount("devpts", at, "devpts", MS.NOSUID | MS.NOEXEC, `${options},gid=5`);
+  } catch {
+    // A namespace of one id does not map that group.
+    calls.mount("devpts", at, "devpts", MS.NOSUID | MS.NOEXEC, options);
+  }
+}
+
+/** The pid namespace's own /proc; where the kernel refuses one (parts of the outer one are masked), the outer one. @throws SystemCallError */
+export function mountProc(at: string, calls: MountCalls): void {
+  try {
+    calls.mount("proc", at, "proc", QUIET);
+  } catch {
+    calls.bind("/proc", at);
+  }
+}
+
+/** A read-only /sys, with the control groups a program may look its limits up in. @throws SystemCallError */
+export function mountSys(at: string, calls: MountCalls): void {
+  try {
+    calls.mount("sysfs", at, "sysfs", QUIET | MS.RDONLY);
+  } catch {
+    // Only the owner of the network namespace may mount one.
+    calls.bind("/sys", at);
+    calls.makeReadonly(at);
+    return;
+  }
+  const groups = "/sys/fs/cgroup";
+  if (!existsSync(groups) || !existsSync(`${at}/fs/cgroup`)) return;
+  calls.bind(groups, `${at}/fs/cgroup`);
+  calls.makeReadonly(`${at}/fs/cgroup`);
+}
+
+/** Hides, or makes read-only, what Docker does below /proc and /sys of `root`. */
+export function guardKernelFiles(root: string, calls: MountCalls): void {
+  for (const path of MASKED) {
+    const at = `${root}/${path}`;
+    const stats = lstatSync(at, { throwIfNoEntry: false });
+    if (stats === undefined) continue;
+    if (stats.isDirectory()) calls.mount("tmpfs", at, "tmpfs", QUIET | MS.RDONLY, "size=0");
+    else calls.bind("/dev/null", at);
+  }
+  for (const path of READONLY) {
+    const at = `${root}/${path}`;
+    if (!existsSync(at)) continue;
+    calls.bind(at, at);
+    calls.makeReadonly(at);
+  }
+}

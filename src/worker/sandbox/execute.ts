@@ -1,0 +1,113 @@
+import { accessSync, constants, fchownSync, mkdirSync, openSync, statSync } from "node:fs";
+import { errnoOf, messageOf, TsbuildError } from "../../errors.js";
+import { DEFAULT_CAPABILITIES, type CredentialCalls } from "../linux/credentials.js";
+import type { ProcessCalls } from "../linux/process.js";
+import type { ProcessSpec } from "./types.js";
+
+/** Enough for a linker, few enough for programs that close every descriptor they could have. */
+const OPEN_FILES = 65_536;
+/** Docker's, where an image sets none. */
+const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const NOT_FOUND = 127;
+const NOT_EXECUTABLE = 126;
+
+export interface ExecuteCalls {
+  readonly process: ProcessCalls;
+  readonly credentials: CredentialCalls;
+}
+
+/**
+ * Becomes the step's command, inside the root that was entered: `ready` is called when only execve is left.
+ * @throws TsbuildError RUN_FAILED, HOST_UNSUPPORTED
+ */
+export function execute(
+  spec: ProcessSpec,
+  singleId: boolean,
+  calls: ExecuteCalls,
+  ready: () => void,
+): never {
+  calls.process.dup2(openSync("/dev/null", constants.O_RDONLY), 0);
+  process.umask(0o022);
+  mkdirSync(spec.cwd, { recursive: true, mode: 0o755 });
+  const isInside = enter(spec.cwd);
+  calls.process.limitOpenFiles(OPEN_FILES);
+  becomeUser(spec, singleId, calls.credentials);
+  // The user may have access where root, without CAP_DAC_READ_SEARCH, has none.
+  if (!isInside && !enter(spec.cwd)) {
+    throw failed(spec, NOT_EXECUTABLE, `chdir ${spec.cwd}: permission denied`);
+  }
+  const program = findProgram(spec);
+  calls.process.resetSignals();
+  calls.process.keepOnlyStdio();
+  // After the change of user, which would undo it.
+  calls.process.dieWithParent();
+  ready();
+  try {
+    const env = Object.entries(spec.env).map(([name, value]) => `${name}=${value}`);
+    return calls.process.execve(program, spec.argv, env);
+  } catch (error) {
+    const code = errnoOf(error) === "ENOENT" ? NOT_FOUND : NOT_EXECUTABLE;
+    const because = messageOf(error).replace(/^execve: /, "");
+    throw failed(spec, code, `exec: "${program}": ${because}`, error);
+  }
+}
+
+function enter(directory: string): boolean {
+  try {
+    process.chdir(directory);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "EACCES") return false;
+    throw error;
+  }
+}
+
+function becomeUser(spec: ProcessSpec, singleId: boolean, calls: CredentialCalls): void {
+  const { uid, gid } = spec;
+  if (singleId && (uid !== 0 || gid !== 0)) {
+    throw new TsbuildError("HOST_UNSUPPORTED", `tried to run as ${uid}:${gid}: only 0:0 exists`, {
+      hint: "this host maps one user id only; give this user subordinate ids in /etc/subuid and /etc/subgid, and install newuidmap",
+    });
+  }
+  if (uid !== 0) giveOutputs(uid, gid);
+  calls.boundCapabilities(DEFAULT_CAPABILITIES);
+  // Such a namespace denies setgroups for good; all groups are the same one there.
+  if (!singleId) calls.setgroups(spec.groups);
+  calls.become(uid, gid);
+  calls.clearInheritable();
+}
+
+/** Else the user could write to the pipes but not open /dev/stdout. */
+function giveOutputs(uid: number, gid: number): void {
+  for (const fd of [1, 2]) fchownSync(fd, uid, gid);
+}
+
+function findProgram(spec: ProcessSpec): string {
+  const [name] = spec.argv;
+  if (name.includes("/")) return name;
+  const path = spec.env["PATH"] ?? DEFAULT_PATH;
+  for (const directory of path.split(":")) {
+    const candidate = `${directory === "" ? "." : directory}/${name}`;
+    if (isExecutable(candidate)) return candidate;
+  }
+  throw failed(spec, NOT_FOUND, `exec: "${name}": executable file not found in $PATH`);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+function failed(
+  spec: ProcessSpec,
+  exitCode: number,
+  because: string,
+  cause?: unknown,
+): TsbuildError {
+  const options = cause === undefined ? { exitCode } : { exitCode, cause };
+  return new TsbuildError("RUN_FAILED", `tried to run ${spec.argv[0]}: ${because}`, options);
+}

@@ -1,0 +1,48 @@
+import { deserialize, serialize } from "node:v8";
+import type { ErrorCode } from "../../errors.js";
+import type { RootMount } from "../snapshot/types.js";
+import type { MadePoint } from "./mount-points.js";
+import type { ProcessSpec } from "./types.js";
+
+/** What a waiting init is told: once, on its standard input, as {@link encodeOrder} writes it. */
+export interface Order {
+  readonly process: ProcessSpec;
+  readonly root: RootMount;
+  /** An empty directory outside every root; the init covers it with a tmpfs that goes away with it. */
+  readonly scratch: string;
+  /** Options of overlay mounts that this kernel takes. */
+  readonly overlayOptions: string;
+  /** The namespace maps one id only: no other user can be taken, no groups set. */
+  readonly singleId: boolean;
+}
+
+/** What an init says on descriptor 3, one JSON text per line. The descriptor closes when the command's program takes over. */
+export type Report =
+  | { readonly kind: "executing"; readonly made: readonly MadePoint[] }
+  | {
+      readonly kind: "failed";
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly hint?: string;
+      readonly exitCode?: number;
+      readonly made: readonly MadePoint[];
+    };
+
+export const ORDER_FD = 0;
+export const REPORT_FD = 3;
+
+/** Four bytes of length, big endian, and the order. */
+export function encodeOrder(order: Order): Buffer {
+  const body = serialize(order);
+  const head = Buffer.alloc(4);
+  head.writeUInt32BE(body.length);
+  return Buffer.concat([head, body]);
+}
+
+/** Reads what {@link encodeOrder} wrote; `undefined` at the end of input. `read` fills the buffer or gives fewer bytes at the end. */
+export function decodeOrder(read: (length: number) => Buffer | undefined): Order | undefined {
+  const head = read(4);
+  if (head === undefined) return undefined;
+  const body = read(head.readUInt32BE(0));
+  return body === undefined ? undefined : (deserialize(body) as Order);
+}

@@ -1,0 +1,78 @@
+// The first process of a step's namespaces. It is started ahead of time and waits; told what to run, it mounts the
+// step's root, gives up its privileges and becomes the command. Synchronous throughout: namespaces, root and
+// credentials are of this thread alone until execve makes it the only one.
+import { readSync, writeSync } from "node:fs";
+import { messageOf, TsbuildError } from "../../errors.js";
+import { openCredentialCalls } from "../linux/credentials.js";
+import { openFileCalls } from "../linux/files.js";
+import { loadLibc } from "../linux/libc.js";
+import { openMountCalls } from "../linux/mount.js";
+import { bringUpLoopback } from "../linux/network.js";
+import { CLONE, openProcessCalls } from "../linux/process.js";
+import { execute } from "./execute.js";
+import { decodeOrder, ORDER_FD, REPORT_FD, type Order, type Report } from "./init-protocol.js";
+import type { MadePoint } from "./mount-points.js";
+import { enterStepRoot } from "./root.js";
+
+function main(): void {
+  const libc = loadLibc();
+  const processCalls = openProcessCalls(libc);
+  const mounts = openMountCalls(libc);
+  const credentials = openCredentialCalls(libc);
+  const files = openFileCalls();
+  processCalls.dieWithParent();
+  const order = decodeOrder(readExactly);
+  // Closed without an order: nobody needs this process.
+  if (order === undefined) return;
+  const made: MadePoint[] = [];
+  try {
+    enterNamespaces(order);
+    enterStepRoot(order, { mounts, files }, made);
+    execute(order.process, order.singleId, { process: processCalls, credentials }, () =>
+      report({ kind: "executing", made }),
+    );
+  } catch (error) {
+    report(failure(error, made));
+  }
+
+  function enterNamespaces({ process: { network, hostname } }: Order): void {
+    const kinds = CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC;
+    processCalls.unshare(network === "none" ? kinds | CLONE.NEWNET : kinds);
+    try {
+      processCalls.unshare(CLONE.NEWCGROUP);
+    } catch {
+      // Optional: it only hides names of control groups.
+    }
+    if (network === "none") bringUpLoopback(libc);
+    processCalls.sethostname(hostname);
+  }
+}
+
+function readExactly(length: number): Buffer | undefined {
+  const bytes = Buffer.alloc(length);
+  for (let at = 0; at < length;) {
+    const count = readSync(ORDER_FD, bytes, at, length - at, null);
+    if (count === 0) return undefined;
+    at += count;
+  }
+  return bytes;
+}
+
+function report(message: Report): void {
+  writeSync(REPORT_FD, `${JSON.stringify(message)}\n`);
+}
+
+function failure(error: unknown, made: readonly MadePoint[]): Report {
+  if (!(error instanceof TsbuildError)) {
+    return {
+      kind: "failed",
+      code: "HOST_UNSUPPORTED",
+      message: `tried to set up a step: ${messageOf(error)}`,
+      made,
+    };
+  }
+  const { code, message, hint, exitCode } = error;
+  return { kind: "failed", code, message, exitCode, made, ...(hint === undefined ? {} : { hint }) };
+}
+
+main();

@@ -1,0 +1,118 @@
+import { mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { messageOf, TsbuildError } from "../../errors.js";
+import type { FileCalls } from "../linux/files.js";
+import { MS, type MountCalls } from "../linux/mount.js";
+import type { RootMount } from "../snapshot/types.js";
+import { guardKernelFiles } from "./devices.js";
+import type { Order } from "./init-protocol.js";
+import { makeInPlace, makeStubs, resolveInRoot, type MadePoint } from "./mount-points.js";
+import { planMounts, type PlannedMount } from "./step-mounts.js";
+
+type OverlayRoot = Extract<RootMount, { kind: "overlay" }>;
+
+/** The calls that building a root takes. */
+export interface RootCalls {
+  readonly mounts: MountCalls;
+  readonly files: FileCalls;
+}
+
+/**
+ * Mounts the root with everything a step sees in it, in the mount namespace of this process, and enters it. `made`
+ * receives, as they are made, mount points that will have to be removed again.
+ * @throws TsbuildError RUN_FAILED, SystemCallError
+ */
+export function enterStepRoot(order: Order, calls: RootCalls, made: MadePoint[]): void {
+  const { mounts } = calls;
+  mounts.makePrivate();
+  mounts.mount("tmpfs", order.scratch, "tmpfs", MS.NOSUID | MS.NODEV, "mode=700");
+  const plan = planMounts(order.process, `${order.scratch}/files`, mounts);
+  const root = order.root.kind === "overlay" ? order.root.target : order.root.path;
+  let stubs: readonly MadePoint[] = [];
+  if (order.root.kind === "overlay") stubs = mountOverlay(order.root, order, plan, calls);
+  else mounts.bind(root, root);
+  const mounted: string[] = [];
+  for (const each of plan) {
+    const place = resolveInRoot(root, each.target);
+    const isCovered = mounted.some((path) => isWithin(place.path, path));
+    if (!place.exists) {
+      const points = makeInPlace(root, place.path, each.type, calls.files);
+      if (!isCovered) made.push(...points);
+    }
+    const isNew = !place.exists || stubs.some(({ path }) => path === place.path);
+    attempt(each, () => each.mount(`${root}/${place.path}`, isNew));
+    mounted.push(place.path);
+  }
+  guardKernelFiles(root, mounts);
+  process.chdir(root);
+  mounts.enterRoot();
+}
+
+function attempt({ target }: PlannedMount, mount: () => void): void {
+  try {
+    mount();
+  } catch (error) {
+    if (error instanceof TsbuildError) throw error;
+    throw new TsbuildError("RUN_FAILED", `tried to mount ${target}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function isWithin(path: string, parent: string): boolean {
+  return path === parent || path.startsWith(`${parent}/`);
+}
+
+/** Mounts the layers, with a layer of mount points among them if they lack some; gives those. */
+function mountOverlay(
+  root: OverlayRoot,
+  order: Order,
+  plan: readonly PlannedMount[],
+  calls: RootCalls,
+): readonly MadePoint[] {
+  const { mounts } = calls;
+  const links = `${order.scratch}/links`;
+  const stubs = `${order.scratch}/stubs`;
+  mkdirSync(links);
+  mkdirSync(stubs);
+  // mount(2) takes one page of options: short names let it name as many layers as the kernel takes, 500.
+  process.chdir(links);
+  const lower = root.lower.map((path, index) => {
+    const name = index.toString(36);
+    symlinkSync(path, name);
+    return name;
+  });
+  symlinkSync(root.upper, "upper");
+  symlinkSync(root.work, "work");
+  symlinkSync(stubs, "stubs");
+  // Whoever looks at the merged tree before the step starts must not touch the upper directory: so without one.
+  let view = root.upper;
+  if (lower.length > 0) {
+    view = `${order.scratch}/view`;
+    mkdirSync(view);
+    mounts.mount("overlay", view, "overlay", 0, `lowerdir=upper:${lower.join(":")},userxattr`);
+  }
+  const missing = missingPoints(view, plan);
+  makeStubs(view, stubs, missing, calls.files);
+  if (lower.length > 0) mounts.unmount(view);
+  // What an earlier mount of the same directories left: "volatile" refuses to be mounted over it.
+  rmSync(`${root.work}/work`, { recursive: true, force: true });
+  const named = missing.length > 0 || lower.length === 0 ? ["stubs", ...lower] : lower;
+  const data = `lowerdir=${named.join(":")},upperdir=upper,workdir=work,${order.overlayOptions}`;
+  mounts.mount("overlay", root.target, "overlay", 0, data);
+  process.chdir("/");
+  return missing;
+}
+
+/** The mount points of the plan that the tree lacks; those inside of other mounts are made there when their time comes. */
+function missingPoints(view: string, plan: readonly PlannedMount[]): readonly MadePoint[] {
+  const missing: MadePoint[] = [];
+  const seen: string[] = [];
+  for (const { target, type } of plan) {
+    const place = resolveInRoot(view, target);
+    if (!place.exists && !seen.some((path) => isWithin(place.path, path))) {
+      missing.push({ path: place.path, type });
+    }
+    seen.push(place.path);
+  }
+  return missing;
+}
