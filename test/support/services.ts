@@ -59,22 +59,44 @@ export function freePort(): Promise<number> {
   });
 }
 
-/** Starts a registry with an empty store; it is stopped, and its store removed, when disposed. */
-export async function startRegistry(options: RegistryOptions = {}): Promise<RegistryService> {
+/** A registry's files, ready to be served by `docker-registry serve <config>`. */
+export interface PreparedRegistry extends AsyncDisposable {
+  readonly dir: string;
+  readonly config: string;
+  readonly port: number;
+  readonly caFile: string | undefined;
+}
+
+/** Writes certificate, passwords and configuration; removes them, and what was pushed, when disposed. */
+export async function prepareRegistry(options: RegistryOptions = {}): Promise<PreparedRegistry> {
   const dir = await mkdtemp(join(tmpdir(), "tsbuild-registry-"));
   const tls = options.tls === true ? await makeCertificate(dir, options.names ?? []) : undefined;
   const tokens = options.token === undefined ? undefined : await startTokens(dir, options.token);
+  const port = options.port ?? (await freePort());
+  const config = await writeConfig(dir, port, options, tls, tokens);
+  return {
+    dir,
+    config,
+    port,
+    caFile: tls?.ca,
+    async [Symbol.asyncDispose](): Promise<void> {
+      await tokens?.[Symbol.asyncDispose]();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Starts a registry with an empty store; it is stopped, and its store removed, when disposed. */
+export async function startRegistry(options: RegistryOptions = {}): Promise<RegistryService> {
+  const prepared = await prepareRegistry(options);
+  const log = join(prepared.dir, "log");
+  const child = spawnRegistry(prepared.config, log);
   try {
-    const port = options.port ?? (await freePort());
-    const config = await writeConfig(dir, port, options, tls, tokens);
-    const log = join(dir, "log");
-    const child = spawnRegistry(config, log);
-    const scheme = tls === undefined ? "http" : "https";
-    await untilListening(child, port, log);
-    return describeService({ dir, child, log, port, scheme, caFile: tls?.ca, tokens });
+    await untilListening(child, prepared.port, log);
+    return describeService(prepared, child, log);
   } catch (error) {
-    await tokens?.[Symbol.asyncDispose]();
-    await rm(dir, { recursive: true, force: true });
+    await stopChild(child);
+    await prepared[Symbol.asyncDispose]();
     throw error;
   }
 }
@@ -123,25 +145,13 @@ async function canConnect(port: number): Promise<boolean> {
   });
 }
 
-interface Parts {
-  readonly dir: string;
-  readonly child: ChildProcess;
-  readonly log: string;
-  readonly port: number;
-  readonly scheme: "http" | "https";
-  readonly caFile: string | undefined;
-  readonly tokens: TokenServer | undefined;
-}
-
-function describeService({
-  dir,
-  child,
-  log,
-  port,
-  scheme,
-  caFile,
-  tokens,
-}: Parts): RegistryService {
+function describeService(
+  prepared: PreparedRegistry,
+  child: ChildProcess,
+  log: string,
+): RegistryService {
+  const { dir, port, caFile } = prepared;
+  const scheme = caFile === undefined ? "http" : "https";
   const host = `127.0.0.1:${port}`;
   const stop = (): Promise<void> => stopChild(child);
   return {
@@ -162,8 +172,7 @@ function describeService({
     stop,
     async [Symbol.asyncDispose](): Promise<void> {
       await stop();
-      await tokens?.[Symbol.asyncDispose]();
-      await rm(dir, { recursive: true, force: true });
+      await prepared[Symbol.asyncDispose]();
     },
   };
 }
