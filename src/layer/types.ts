@@ -23,6 +23,8 @@ export interface PackOptions {
   readonly format: ImageFormat;
   /** Later times become this one (`SOURCE_DATE_EPOCH` with `rewrite-timestamp`, `--reproducible`). */
   readonly clampMtimeNs?: bigint;
+  /** Cuts times to seconds, as other builders do: a layer of small files is some 4 % smaller, since a fraction costs an extended header. */
+  readonly wholeSeconds?: boolean;
   /** New files of the layer's bytes and of its index; the caller moves them to where they belong. */
   readonly blobPath: string;
   readonly indexPath: string;
@@ -31,6 +33,8 @@ export interface PackOptions {
 
 export interface FileWriter {
   write(chunk: Uint8Array): void;
+  /** The next `bytes` are zeros, of a sparse file. Without it they are written. */
+  hole?(bytes: number): void;
   /** Closes, and gives the file its owner, mode, xattrs and time. */
   close(): void;
 }
@@ -45,6 +49,8 @@ export interface RootFs {
   remove(path: string): void;
   /** Everything below the directory. */
   empty(path: string): void;
+  /** Names in a directory. Needed where a whiteout or an opaque mark comes after what the layer itself put there: then what goes is told from what stays. */
+  list?(path: string): readonly string[];
   /** For a directory that will be a lower one of an overlay mount: a character device 0/0. */
   whiteout(path: string): void;
   /** Likewise: the opaque attribute on an existing directory. */
@@ -60,6 +66,8 @@ export interface UnpackResult {
   readonly entries: number;
   /** Directories that entries stand in and that the layer does not describe: their owner and mode come from the layers below. */
   readonly impliedDirectories: readonly string[];
+  /** The root itself is opaque: nothing of the lower layers is left. An overlay mount does not know that mark on a layer's root. */
+  readonly opaqueRoot: boolean;
 }
 
 export type { FileEntry, FileReader, FileType, Tree } from "../oci/tree.js";

@@ -1,0 +1,385 @@
+import { crc32 } from "node:zlib";
+import { TsbuildError } from "../errors.js";
+import { type DiffId, hexOf } from "../oci/digest.js";
+import { nameOf, parentOf } from "./entry-path.js";
+import { writeAll } from "./fd.js";
+import {
+  ATTRIBUTE,
+  FIELD,
+  HEADER,
+  HEADER_SIZE,
+  IMPLIED,
+  MAGIC,
+  NODE_TYPES,
+  type NodeType,
+  OPAQUE,
+  RECORD_SIZE,
+  REPLACES,
+} from "./index-format.js";
+import { RecordTable } from "./index-records.js";
+import { decodeName, encodeName } from "./path-bytes.js";
+import type { SparseMap } from "./tar/sparse.js";
+import type { TarHeader } from "./tar/writer.js";
+
+const ROOT = 0;
+const IMPLIED_MODE = 0o755;
+const LONGEST_NAME = 0xffff;
+
+/** Collects the entries of one layer as they pass, and writes the layer's index. */
+export class IndexBuilder {
+  readonly #table = new RecordTable();
+  readonly #attributes: Buffer[] = [];
+  #attributesLength = 0;
+  #linkGroups = 0;
+  #entries = 0;
+  /** The directory that the last entry stood in: most entries follow their neighbours. */
+  #lastDirectory: { path: string; node: number } = { path: "", node: ROOT };
+
+  constructor() {
+    this.#table.add(ROOT, "");
+    this.#makeImplied(ROOT);
+  }
+
+  /** Entries of the tar seen so far. */
+  get entries(): number {
+    return this.#entries;
+  }
+
+  /** The layer's own node at a path; symlinks are not followed. */
+  find(path: string): number | undefined {
+    if (path === "") return ROOT;
+    const parent = this.#findDirectory(parentOf(path));
+    return parent === undefined ? undefined : this.#table.find(parent, keyOf(nameOf(path)));
+  }
+
+  typeOf(node: number): NodeType {
+    return NODE_TYPES[this.#byte(node, FIELD.type)] ?? "file";
+  }
+
+  /** True for a directory that hides what lower layers have at its path, or in it. */
+  hidesLower(node: number): boolean {
+    return (this.#byte(node, FIELD.flags) & (REPLACES | OPAQUE)) !== 0;
+  }
+
+  /** True for a directory that the layer has no entry for. */
+  isImplied(node: number): boolean {
+    return (this.#byte(node, FIELD.flags) & IMPLIED) !== 0;
+  }
+
+  /** Names of what stands in a directory of this layer, whiteouts left out. */
+  *childrenOf(
+    node: number,
+  ): Generator<{ readonly name: string; readonly node: number }, void, void> {
+    for (const child of this.#table.children(node)) {
+      if (this.typeOf(child) !== "whiteout")
+        yield { name: decodeName(this.#table.nameOf(child)), node: child };
+    }
+  }
+
+  /** The text of a symlink's or unresolved hard link's target. */
+  linkTargetOf(node: number): string {
+    const list = this.#attributes[this.#u32(node, FIELD.attributes) - 1];
+    if (list === undefined || list[0] !== ATTRIBUTE.linkTarget) return "";
+    return decodeName(list.subarray(5, 5 + list.readUInt32LE(1)));
+  }
+
+  /**
+   * The directory at `path`, made when the layer does not have it; `made` hears of each such directory, parents
+   * first. Gives `undefined` when a file of this layer is in the way.
+   */
+  directory(path: string, made?: (path: string, replaces: boolean) => void): number | undefined {
+    if (path === this.#lastDirectory.path) return this.#lastDirectory.node;
+    if (path === "") return ROOT;
+    const parent = this.directory(parentOf(path), made);
+    if (parent === undefined) return undefined;
+    const key = keyOf(nameOf(path));
+    const found = this.#table.find(parent, key);
+    if (found !== undefined && this.typeOf(found) === "directory") {
+      this.#lastDirectory = { path, node: found };
+      return found;
+    }
+    if (found !== undefined && this.typeOf(found) !== "whiteout") return undefined;
+    const node = found ?? this.#table.add(parent, key);
+    this.#makeImplied(node);
+    if (found !== undefined) this.#setFlag(node, REPLACES);
+    made?.(path, found !== undefined);
+    this.#lastDirectory = { path, node };
+    return node;
+  }
+
+  /** Adds or replaces an entry whose parent is a directory of this layer. */
+  add(entry: TarHeader, dataOffset: number, sparse?: SparseMap): number {
+    this.#entries += 1;
+    const node = this.#place(entry.path, entry.type);
+    const chunk = this.#table.chunkOf(node);
+    const at = this.#table.at(node);
+    chunk[at + FIELD.type] = NODE_TYPES.indexOf(entry.type);
+    chunk.writeUInt16LE(entry.mode, at + FIELD.mode);
+    chunk.writeUInt32LE(entry.uid, at + FIELD.uid);
+    chunk.writeUInt32LE(entry.gid, at + FIELD.gid);
+    const nanoseconds = ((entry.mtimeNs % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n;
+    chunk.writeUInt32LE(Number(nanoseconds), at + FIELD.mtimeNanoseconds);
+    chunk.writeDoubleLE(
+      Number((entry.mtimeNs - nanoseconds) / 1_000_000_000n),
+      at + FIELD.mtimeSeconds,
+    );
+    if (entry.type !== "directory") {
+      chunk.writeDoubleLE(entry.size, at + FIELD.size);
+      chunk.writeDoubleLE(dataOffset, at + FIELD.dataOffset);
+    }
+    chunk.writeUInt32LE(this.#addAttributes(entry, sparse), at + FIELD.attributes);
+    chunk.writeUInt32LE(0, at + FIELD.linkGroup);
+    return node;
+  }
+
+  /** Another name for a file that the layer has: the same size, owner and bytes, and one link group. */
+  addLink(path: string, target: number): number {
+    this.#entries += 1;
+    const from = this.#table.chunkOf(target);
+    const start = this.#table.at(target);
+    if (from.readUInt32LE(start + FIELD.linkGroup) === 0) {
+      from.writeUInt32LE(++this.#linkGroups, start + FIELD.linkGroup);
+    }
+    const node = this.#place(path, this.typeOf(target));
+    const flags = this.#byte(node, FIELD.flags);
+    from.copy(
+      this.#table.chunkOf(node),
+      this.#table.at(node) + FIELD.type,
+      start + FIELD.type,
+      start + RECORD_SIZE,
+    );
+    this.#table.chunkOf(node)[this.#table.at(node) + FIELD.flags] = flags;
+    return node;
+  }
+
+  /** Hides a path of lower layers; an entry of this layer stays. */
+  whiteout(path: string): void {
+    this.#entries += 1;
+    const parent = this.#parent(path);
+    const key = keyOf(nameOf(path));
+    const found = this.#table.find(parent, key);
+    if (found !== undefined) {
+      if (this.typeOf(found) !== "whiteout") this.#setFlag(found, REPLACES);
+      return;
+    }
+    const node = this.#table.add(parent, key);
+    this.#table.chunkOf(node)[this.#table.at(node) + FIELD.type] = NODE_TYPES.indexOf("whiteout");
+  }
+
+  /** Hides everything that lower layers have in a directory of this layer. */
+  opaque(directory: number): void {
+    this.#entries += 1;
+    this.#setFlag(directory, OPAQUE);
+  }
+
+  /** Keeps a file's bytes in the index. */
+  setContent(node: number, content: Uint8Array): void {
+    const slot = this.#u32(node, FIELD.attributes);
+    const before =
+      slot === 0
+        ? Buffer.alloc(0)
+        : (this.#attributes[slot - 1] ?? Buffer.alloc(0)).subarray(0, -1);
+    const list = Buffer.concat([
+      before,
+      attribute(ATTRIBUTE.content, content),
+      Buffer.of(ATTRIBUTE.end),
+    ]);
+    this.#table
+      .chunkOf(node)
+      .writeUInt32LE(this.#keep(list), this.#table.at(node) + FIELD.attributes);
+  }
+
+  /** Writes the index to an empty file. @throws TsbuildError STORE_FAILED */
+  write(fd: number, diffId: DiffId, uncompressedSize: number): void {
+    const what = "a layer's index";
+    const { order, firstChild } = this.#arrange();
+    const offsets = this.#attributeOffsets();
+    writeAll(fd, Buffer.alloc(HEADER_SIZE), what);
+    let sum = 0;
+    const put = (bytes: Uint8Array): void => {
+      sum = crc32(bytes, sum);
+      writeAll(fd, bytes, what);
+    };
+    const RECORDS = 16_384;
+    const buffer = Buffer.allocUnsafe(Math.min(RECORDS, order.length) * RECORD_SIZE);
+    for (let start = 0; start < order.length; start += RECORDS) {
+      const batch = order.subarray(start, start + RECORDS);
+      batch.forEach((node, i) =>
+        this.#copyRecord(node, buffer, i * RECORD_SIZE, firstChild, offsets),
+      );
+      put(buffer.subarray(0, batch.length * RECORD_SIZE));
+    }
+    let left = this.#table.namesLength;
+    for (const names of this.#table.names) {
+      put(names.subarray(0, left));
+      left -= Math.min(left, names.length);
+    }
+    for (const list of this.#attributes) put(list);
+    const header = Buffer.alloc(HEADER_SIZE);
+    MAGIC.copy(header);
+    header.write(hexOf(diffId), HEADER.diffId, "hex");
+    header.writeDoubleLE(uncompressedSize, HEADER.uncompressedSize);
+    header.writeUInt32LE(order.length, HEADER.nodes);
+    header.writeUInt32LE(this.#table.namesLength, HEADER.namesLength);
+    header.writeUInt32LE(this.#attributesLength, HEADER.attributesLength);
+    header.writeUInt32LE(this.#entries, HEADER.entries);
+    header.writeUInt32LE(sum, HEADER.crc32);
+    writeAll(fd, header, what, 0);
+  }
+
+  #copyRecord(
+    node: number,
+    to: Buffer,
+    at: number,
+    firstChild: Uint32Array,
+    offsets: Float64Array,
+  ): void {
+    const start = this.#table.at(node);
+    this.#table.chunkOf(node).copy(to, at, start, start + RECORD_SIZE);
+    if (this.typeOf(node) === "directory")
+      to.writeUInt32LE(firstChild[node] ?? 0, at + FIELD.firstChild);
+    const slot = to.readUInt32LE(at + FIELD.attributes);
+    if (slot !== 0) to.writeUInt32LE((offsets[slot - 1] ?? 0) + 1, at + FIELD.attributes);
+  }
+
+  /** Breadth first, each directory's children by their bytes. */
+  #arrange(): { readonly order: Uint32Array; readonly firstChild: Uint32Array } {
+    const order = new Uint32Array(this.#table.count);
+    const firstChild = new Uint32Array(this.#table.count);
+    let end = 1;
+    for (let i = 0; i < end; i++) {
+      const node = order[i] ?? ROOT;
+      if (this.typeOf(node) !== "directory") continue;
+      const children = Array.from(this.#table.children(node), (child) => ({
+        child,
+        name: this.#table.nameOf(child),
+      }));
+      children.sort((a, b) => a.name.compare(b.name));
+      firstChild[node] = end;
+      for (const { child } of children) order[end++] = child;
+    }
+    return { order: order.subarray(0, end), firstChild };
+  }
+
+  #attributeOffsets(): Float64Array {
+    const offsets = new Float64Array(this.#attributes.length);
+    let at = 0;
+    this.#attributes.forEach((list, i) => {
+      offsets[i] = at;
+      at += list.length;
+    });
+    return offsets;
+  }
+
+  #findDirectory(path: string): number | undefined {
+    if (path === this.#lastDirectory.path) return this.#lastDirectory.node;
+    if (path === "") return ROOT;
+    const parent = this.#findDirectory(parentOf(path));
+    const node = parent === undefined ? undefined : this.#table.find(parent, keyOf(nameOf(path)));
+    return node !== undefined && this.typeOf(node) === "directory" ? node : undefined;
+  }
+
+  #parent(path: string): number {
+    const parent = this.directory(parentOf(path));
+    if (parent !== undefined && path !== "") return parent;
+    throw new TsbuildError("INTERNAL", `tried to index "${path}": its parent is no directory`);
+  }
+
+  /** The node at `path`, ready to become a `type`. A directory that stays one keeps what is in it. */
+  #place(path: string, type: NodeType): number {
+    if (path === "") {
+      this.#clearFlag(ROOT, IMPLIED);
+      return ROOT;
+    }
+    const parent = this.#parent(path);
+    const key = keyOf(nameOf(path));
+    if (key.length > LONGEST_NAME)
+      throw new TsbuildError(
+        "STORE_FAILED",
+        `tried to index "${path.slice(0, 100)}...": its name is too long`,
+      );
+    const found = this.#table.find(parent, key);
+    if (found === undefined) return this.#table.add(parent, key);
+    const was = this.typeOf(found);
+    if (was === "whiteout") this.#setFlag(found, REPLACES);
+    if (was === "directory" && type !== "directory") {
+      this.#table.clear(found);
+      this.#lastDirectory = { path: "", node: ROOT };
+    }
+    if (was !== "directory" && type === "directory") this.#clearChildren(found);
+    if (was === "directory" && type !== "directory") this.#clearFlag(found, OPAQUE);
+    this.#clearFlag(found, IMPLIED);
+    return found;
+  }
+
+  #clearChildren(node: number): void {
+    const at = this.#table.at(node);
+    this.#table.chunkOf(node).fill(0, at + FIELD.size, at + FIELD.linkGroup + 4);
+  }
+
+  #makeImplied(node: number): void {
+    const chunk = this.#table.chunkOf(node);
+    const at = this.#table.at(node);
+    this.#clearChildren(node);
+    chunk[at + FIELD.type] = NODE_TYPES.indexOf("directory");
+    chunk.writeUInt16LE(IMPLIED_MODE, at + FIELD.mode);
+    this.#setFlag(node, IMPLIED);
+  }
+
+  #addAttributes(entry: TarHeader, sparse: SparseMap | undefined): number {
+    const parts: Buffer[] = [];
+    const isLink = entry.type === "symlink" || entry.type === "hardlink";
+    if (isLink) parts.push(attribute(ATTRIBUTE.linkTarget, encodeName(entry.linkTarget ?? "")));
+    if (entry.type === "char" || entry.type === "block") {
+      const device = Buffer.alloc(8);
+      device.writeUInt32LE(entry.devMajor ?? 0, 0);
+      device.writeUInt32LE(entry.devMinor ?? 0, 4);
+      parts.push(attribute(ATTRIBUTE.device, device));
+    }
+    for (const [name, value] of entry.xattrs) {
+      const key = encodeName(name);
+      const length = Buffer.alloc(2);
+      length.writeUInt16LE(key.length);
+      parts.push(attribute(ATTRIBUTE.xattr, Buffer.concat([length, key, value])));
+    }
+    if (sparse !== undefined)
+      parts.push(attribute(ATTRIBUTE.sparse, Buffer.from(Float64Array.from(sparse).buffer)));
+    return parts.length === 0 ? 0 : this.#keep(Buffer.concat([...parts, Buffer.of(ATTRIBUTE.end)]));
+  }
+
+  #keep(list: Buffer): number {
+    this.#attributesLength += list.length;
+    return this.#attributes.push(list);
+  }
+
+  #byte(node: number, field: number): number {
+    return this.#table.chunkOf(node)[this.#table.at(node) + field] ?? 0;
+  }
+
+  #u32(node: number, field: number): number {
+    return this.#table.chunkOf(node).readUInt32LE(this.#table.at(node) + field);
+  }
+
+  #setFlag(node: number, flag: number): void {
+    this.#table.chunkOf(node)[this.#table.at(node) + FIELD.flags] =
+      this.#byte(node, FIELD.flags) | flag;
+  }
+
+  #clearFlag(node: number, flag: number): void {
+    this.#table.chunkOf(node)[this.#table.at(node) + FIELD.flags] =
+      this.#byte(node, FIELD.flags) & ~flag;
+  }
+}
+
+/** The form in which the table looks a name up: UTF-8 goes as text, escaped bytes as what they are. */
+function keyOf(name: string): Buffer | string {
+  return /[\udc80-\udcff]/.test(name) ? encodeName(name) : name;
+}
+
+function attribute(tag: number, value: Uint8Array): Buffer {
+  const out = Buffer.allocUnsafe(5 + value.length);
+  out[0] = tag;
+  out.writeUInt32LE(value.length, 1);
+  out.set(value, 5);
+  return out;
+}

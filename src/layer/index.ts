@@ -1,0 +1,29 @@
+export type {
+  Change,
+  FileEntry,
+  FileReader,
+  FileType,
+  FileWriter,
+  PackOptions,
+  RootFs,
+  SealedLayer,
+  Tree,
+  UnpackResult,
+} from "./types.js";
+export { packLayer, prepareCompression } from "./pack-layer.js";
+export {
+  type IndexOptions,
+  type LayerSource,
+  type UnpackOptions,
+  indexLayer,
+  unpackLayer,
+} from "./unpack-layer.js";
+export { type WhiteoutMode } from "./whiteouts.js";
+export { type LayerIndex, openIndex } from "./layer-index.js";
+export { type ReadContent, mergedTree } from "./merged-tree.js";
+export { type DecompressOptions, decompress } from "./compression/decompress.js";
+export { type ArchiveCompression, SNIFF_LENGTH, sniffCompression } from "./compression/sniff.js";
+export { TarReader, type TarEntry, type TarHandler, type TarReaderOptions } from "./tar/reader.js";
+export { TRAILER, type TarHeader, bodyPadding, tarHeader } from "./tar/writer.js";
+export { cleanPath } from "./entry-path.js";
+export { compareNames, decodeName, encodeName } from "./path-bytes.js";

@@ -1,0 +1,91 @@
+import { createHash } from "node:crypto";
+import { closeSync, openSync } from "node:fs";
+import { TsbuildError, messageOf } from "../errors.js";
+import { diffIdFromHex, digestFromHex } from "../oci/digest.js";
+import { layerMediaType } from "../oci/media-types.js";
+import type { Compression } from "../oci/types.js";
+import { throwIfAborted } from "./abort.js";
+import type { BlockSink, Output } from "./compression/block-sink.js";
+import { GzipSink } from "./compression/gzip.js";
+import { PlainSink } from "./compression/plain.js";
+import { type Zstd, ZstdSink, loadZstd } from "./compression/zstd.js";
+import { writeAll } from "./fd.js";
+import { IndexBuilder } from "./index-builder.js";
+import { TarStream } from "./tar-stream.js";
+import type { Change, PackOptions, SealedLayer } from "./types.js";
+
+/**
+ * Writes changes, in their order, as a layer and its index, in one pass. Opens its two files before it asks for the
+ * first change and uses only their descriptors from then on; so `changes` may chroot the thread. Memory does not grow
+ * with the layer's size, only its index does (some 60 bytes an entry).
+ * @throws TsbuildError STORE_FAILED when a file changes while it is read or the disk is full, ABORTED
+ */
+export async function packLayer(
+  changes: Iterable<Change>,
+  options: PackOptions,
+): Promise<SealedLayer> {
+  const { signal } = options;
+  throwIfAborted(signal);
+  const zstd = await prepareCompression(options.compression);
+  using blob = createFile(options.blobPath);
+  using index = createFile(options.indexPath);
+  const digest = createHash("sha256");
+  let size = 0;
+  const sink = createSink(options, zstd, (bytes) => {
+    digest.update(bytes);
+    size += bytes.length;
+    writeAll(blob.fd, bytes, "a layer's blob");
+  });
+  const diffId = createHash("sha256");
+  const builder = new IndexBuilder();
+  let uncompressedSize = 0;
+  try {
+    const tar = new TarStream(changes, builder, options);
+    for (const { block, length } of tar.blocks(() => sink.take())) {
+      diffId.update(block.subarray(0, length));
+      uncompressedSize += length;
+      await sink.push(block, length);
+      throwIfAborted(signal);
+    }
+    await sink.finish();
+  } finally {
+    sink.close();
+  }
+  const sealed = diffIdFromHex(diffId.digest("hex"));
+  builder.write(index.fd, sealed, uncompressedSize);
+  return {
+    descriptor: {
+      mediaType: layerMediaType(options.format, options.compression),
+      digest: digestFromHex(digest.digest("hex")),
+      size,
+    },
+    diffId: sealed,
+    uncompressedSize,
+  };
+}
+
+/**
+ * Loads what a compression needs. A thread that chroots itself calls it before, since modules cannot be found
+ * afterwards. @throws TsbuildError HOST_UNSUPPORTED
+ */
+export async function prepareCompression(compression: Compression): Promise<Zstd | undefined> {
+  return compression === "zstd" ? await loadZstd() : undefined;
+}
+
+function createSink(options: PackOptions, zstd: Zstd | undefined, output: Output): BlockSink {
+  if (options.compression === "none") return new PlainSink(output);
+  return zstd === undefined
+    ? new GzipSink(output, options.level)
+    : new ZstdSink(zstd, output, options.level);
+}
+
+function createFile(path: string): Disposable & { readonly fd: number } {
+  try {
+    const fd = openSync(path, "wx", 0o600);
+    return { fd, [Symbol.dispose]: () => closeSync(fd) };
+  } catch (error) {
+    throw new TsbuildError("STORE_FAILED", `tried to create "${path}": ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
