@@ -151,7 +151,8 @@ class PooledClient implements HttpClient {
         await data.body.dump();
         throw new ProxyError("the proxy asks for a credential (407)");
       }
-      return new UndiciResponse(url, data, guard, this.#timeouts.stallMs);
+      const isHead = request.method === "HEAD";
+      return new UndiciResponse(url, data, guard, isHead, this.#timeouts.stallMs);
     } catch (error) {
       guard.end();
       throw proxyErrorOf(guard.reason(error));
@@ -284,10 +285,18 @@ class UndiciResponse implements HttpResponse {
   readonly #headers: Dispatcher.ResponseData["headers"];
   readonly #stream: Dispatcher.ResponseData["body"];
   readonly #guard: Guard;
+  readonly #isHead: boolean;
   readonly #stallMs: number;
 
-  constructor(url: URL, data: Dispatcher.ResponseData, guard: Guard, stallMs: number) {
+  constructor(
+    url: URL,
+    data: Dispatcher.ResponseData,
+    guard: Guard,
+    isHead: boolean,
+    stallMs: number,
+  ) {
     this.url = url;
+    this.#isHead = isHead;
     this.status = data.statusCode;
     this.#headers = data.headers;
     this.#stream = data.body;
@@ -321,7 +330,8 @@ class UndiciResponse implements HttpResponse {
   async discard(): Promise<void> {
     try {
       this.#guard.timer.arm(this.#stallMs, "no byte came");
-      await this.#stream.dump({ limit: MAX_DISCARD });
+      // A HEAD announces a length and sends nothing.
+      await this.#stream.dump({ limit: this.#isHead ? Number.MAX_SAFE_INTEGER : MAX_DISCARD });
     } catch {
       this.#stream.destroy();
     } finally {
