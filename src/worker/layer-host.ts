@@ -1,0 +1,72 @@
+import { TsbuildError } from "../errors.js";
+import type { DiffId } from "../oci/digest.js";
+import type { LayerHost, LayerHostOptions, StageRoot } from "./layer-host-types.js";
+import { openFileCalls } from "./linux/files.js";
+import { openRootThreads } from "./root-threads.js";
+import { openLayerDirectories } from "./snapshot/layer-directories.js";
+import { openOverlayRoot } from "./snapshot/overlay.js";
+import { openPlainRoot } from "./snapshot/plain.js";
+import type { SnapshotTools } from "./snapshot/tools.js";
+
+/** Runs in the worker's process, inside its namespaces. Disposing ends its threads; roots must be disposed before. */
+export function createLayerHost(options: LayerHostOptions): LayerHost {
+  const threads = openRootThreads(options.threadFile);
+  const tools = createTools(options, threads);
+  const directories = openLayerDirectories(tools);
+  let closed = false;
+  return {
+    async prepare(layers, signal): Promise<StageRoot> {
+      if (closed) throw new TsbuildError("INTERNAL", "tried to prepare a root: the host is closed");
+      return options.driver === "overlay"
+        ? openOverlayRoot(tools, directories, layers, signal)
+        : openPlainRoot(tools, layers, signal);
+    },
+    takeIndexes: () => Promise.resolve(tools.indexes.take()),
+    takeWarnings: () => Promise.resolve(tools.warnings.take()),
+    async removeTree(path, signal) {
+      await threads.run("remove", { path }, signal);
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true;
+      await threads[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function createTools(
+  options: LayerHostOptions,
+  threads: ReturnType<typeof openRootThreads>,
+): SnapshotTools {
+  let names = 0;
+  const known = new Set<DiffId>();
+  let indexes: { readonly diffId: DiffId; readonly file: string }[] = [];
+  let warnings: string[] = [];
+  return {
+    options,
+    threads,
+    calls: openFileCalls(),
+    // The directory is this build's, the process one of several that it may start after another.
+    stagingPath: (suffix) => `${options.staging}/root-${process.pid}-${names++}${suffix}`,
+    indexes: {
+      add(diffId, file) {
+        if (known.has(diffId)) return false;
+        known.add(diffId);
+        indexes.push({ diffId, file });
+        return true;
+      },
+      take() {
+        const taken = indexes;
+        indexes = [];
+        return taken;
+      },
+    },
+    warnings: {
+      add: (lines) => void warnings.push(...lines),
+      take() {
+        const taken = warnings;
+        warnings = [];
+        return taken;
+      },
+    },
+  };
+}

@@ -1,0 +1,55 @@
+import { lstatSync, readdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { errnoOf } from "../errors.js";
+import type { FsPath } from "./root-names.js";
+
+const SLASH = Buffer.from("/");
+/** Bytes of a path below which its children are still safe to name: the kernel takes 4095. */
+const LONG_PATH = 3800;
+
+/** Deletes whatever is at `path`, never following a symlink; absent is fine. Asks for no mode: it runs as the namespace's root. */
+export function removeTreeSync(path: FsPath): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === "ENOENT" || errno === "ENOTDIR") return;
+    // A directory: EISDIR on Linux, EPERM by POSIX.
+    if (errno !== "EISDIR" && errno !== "EPERM") throw error;
+    const stats = lstatSync(path, { throwIfNoEntry: false });
+    if (stats === undefined) return;
+    if (!stats.isDirectory()) throw error;
+    emptyDirectory(path);
+    rmdirSync(path);
+  }
+}
+
+/** Deletes everything below a directory, however deep. */
+export function emptyDirectory(path: FsPath): void {
+  const top = Buffer.from(path);
+  let moved = 0;
+  // Directories still to empty, each behind the one that it stands in. One is read again after what it holds is gone,
+  // so the topmost comes last and finds what was moved there.
+  const stack: Buffer[] = [top];
+  for (let directory = stack.at(-1); directory !== undefined; directory = stack.at(-1)) {
+    const inner: Buffer[] = [];
+    for (const entry of readdirSync(directory, { encoding: "buffer", withFileTypes: true })) {
+      const name = entry.name as unknown as Buffer;
+      const child = Buffer.concat([directory, SLASH, name]);
+      if (!entry.isDirectory()) unlinkSync(child);
+      else if (child.length < LONG_PATH) inner.push(child);
+      else {
+        // Too long to go on below it: it goes on at the top, under a name that no image has.
+        const shallow = Buffer.concat([
+          top,
+          Buffer.from(`/.\u0001tsbuild-${process.pid}-${moved++}`),
+        ]);
+        renameSync(child, shallow);
+      }
+    }
+    if (inner.length > 0) stack.push(...inner);
+    else {
+      stack.pop();
+      if (!directory.equals(top)) rmdirSync(directory);
+    }
+  }
+}

@@ -1,0 +1,43 @@
+import { parentPort } from "node:worker_threads";
+import { errnoOf, messageOf, TsbuildError } from "../errors.js";
+import { openRootWork } from "./root-work.js";
+import type { RootFailure, RootReply, RootRequest } from "./root-jobs.js";
+
+/** The thread that goes into roots: one job at a time, until the process that started it ends it. */
+function serve(port: NonNullable<typeof parentPort>): void {
+  const reply = (message: RootReply, transfer: readonly ArrayBuffer[] = []): void =>
+    port.postMessage(message, transfer);
+  let abort = new AbortController();
+  try {
+    const work = openRootWork();
+    port.on("message", (request: RootRequest) => {
+      if (request.type === "abort") {
+        abort.abort();
+        return;
+      }
+      abort = new AbortController();
+      work(request.job, abort.signal).then(
+        ({ result, transfer }) => reply({ type: "done", result }, transfer),
+        (error: unknown) => reply({ type: "failed", error: failureOf(error) }),
+      );
+    });
+    reply({ type: "ready" });
+  } catch (error) {
+    reply({ type: "failed", error: failureOf(error) });
+  }
+}
+
+function failureOf(error: unknown): RootFailure {
+  const code = error instanceof TsbuildError ? error.code : errnoOf(error);
+  const hint = error instanceof TsbuildError ? error.hint : undefined;
+  const stack = error instanceof Error ? error.stack : undefined;
+  return {
+    message: messageOf(error),
+    ...(code === undefined ? {} : { code }),
+    ...(hint === undefined ? {} : { hint }),
+    ...(stack === undefined ? {} : { stack }),
+  };
+}
+
+// An entry file: starting it is what it is for. Nobody imports it.
+if (parentPort !== null) serve(parentPort);

@@ -1,0 +1,233 @@
+import { closeSync, constants, lstatSync, openSync } from "node:fs";
+import { messageOf, TsbuildError, unreachable } from "../errors.js";
+import { packLayer, unpackLayer } from "../layer/index.js";
+import { compareNames } from "../layer/path-bytes.js";
+import type { Change, FileEntry, RootFs, SealedLayer } from "../layer/types.js";
+import { openRootDoor, type RootDoor } from "./root-enter.js";
+import { type LiveRootFs, openRootFs } from "./root-fs.js";
+import type {
+  ImplyJob,
+  RootJob,
+  RootResult,
+  ScanJob,
+  SealedScan,
+  SealedUpper,
+  SealScanJob,
+  SealTarget,
+  SealUpperJob,
+  Unpacked,
+  UnpackJob,
+} from "./root-jobs.js";
+import { fsPath } from "./root-names.js";
+import { removeTreeSync } from "./root-remove.js";
+import { liveEntry } from "./root-stats.js";
+import { readXattrs } from "./root-xattrs.js";
+import { type FileCalls, openFileCalls } from "./linux/files.js";
+import { openLowerDirectories } from "./snapshot/lower-directories.js";
+import { awaitClock, compareScan, scan, scanChanges } from "./snapshot/scan.js";
+import { type ScanRecords, transferOf } from "./snapshot/scan-records.js";
+import { upperChanges } from "./snapshot/upper-changes.js";
+
+export interface WorkResult {
+  readonly result: RootResult;
+  /** Buffers of the result that move instead of being copied. */
+  readonly transfer: readonly ArrayBuffer[];
+}
+
+interface Place {
+  readonly calls: FileCalls;
+  readonly door: RootDoor;
+}
+
+/** What the thread does with a job. It is outside of every root before and after each. */
+export function openRootWork(): (job: RootJob, signal: AbortSignal) => Promise<WorkResult> {
+  const calls = openFileCalls();
+  const place: Place = { calls, door: openRootDoor(calls) };
+  return async (job, signal) => {
+    try {
+      return await work(place, job, signal);
+    } finally {
+      place.door.leave();
+    }
+  };
+}
+
+async function work(place: Place, job: RootJob, signal: AbortSignal): Promise<WorkResult> {
+  switch (job.kind) {
+    case "unpack":
+      return still(await unpack(place, job, signal));
+    case "imply":
+      imply(place, job);
+      return still(undefined);
+    case "seal-upper":
+      return still(await sealUpper(place, job, signal));
+    case "scan": {
+      const records = scanRoot(place, job, signal);
+      return { result: records, transfer: transferOf(records) };
+    }
+    case "seal-scan": {
+      const sealed = await sealScan(place, job, signal);
+      return { result: sealed, transfer: transferOf(sealed.after) };
+    }
+    case "remove":
+      removeTreeSync(job.path);
+      return still(undefined);
+    default:
+      return unreachable(job);
+  }
+}
+
+function still(result: RootResult): WorkResult {
+  return { result, transfer: [] };
+}
+
+async function unpack(
+  { calls, door }: Place,
+  { directory, form, layer, indexFile, singleId, idMap }: UnpackJob,
+  signal: AbortSignal,
+): Promise<Unpacked> {
+  using rootFs = openRootFs({ calls, form, singleId, idMap });
+  const blob = openBlob(layer.path);
+  try {
+    const unpacked = await unpackLayer(
+      blob,
+      enteringRootFs(rootFs, () => door.enter(directory)),
+      {
+        compression: layer.compression,
+        diffId: layer.diffId,
+        index: indexFile,
+        whiteouts: form === "lower" ? "overlay" : "apply",
+        signal,
+      },
+    );
+    return { ...unpacked, skipped: rootFs.skipped };
+  } finally {
+    closeSync(blob);
+  }
+}
+
+function openBlob(path: string): number {
+  try {
+    return openSync(path, constants.O_RDONLY);
+  } catch (error) {
+    throw new TsbuildError("STORE_FAILED", `tried to open ${path}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Reads first, outside; then writes, inside. */
+function imply({ calls, door }: Place, job: ImplyJob): void {
+  const lowers = openLowerDirectories(calls, job.lowers);
+  const found: { readonly path: string; readonly entry: FileEntry }[] = [];
+  for (const path of [...job.paths].sort(compareNames)) {
+    const below = lowers.lookup(path);
+    // Something else below is replaced by the directory, as in every overlay of unpacked layers.
+    if (below.kind !== "directory") continue;
+    const at = fsPath(below.places[0] ?? "");
+    const stats = lstatSync(at, { bigint: true });
+    found.push({ path, entry: liveEntry(at, stats, readXattrs(calls, at, "overlay").xattrs) });
+  }
+  const { singleId, idMap } = job;
+  using rootFs = openRootFs({ calls, form: "lower", singleId, idMap });
+  door.enter(job.directory);
+  for (const { path, entry } of found) rootFs.create(path, entry);
+  rootFs.finish();
+}
+
+async function sealUpper(
+  { calls, door }: Place,
+  job: SealUpperJob,
+  signal: AbortSignal,
+): Promise<SealedUpper> {
+  const { upper, before, target } = job;
+  const { clampMtimeNs } = target.options;
+  let inside = false;
+  const lowers = openLowerDirectories(calls, job.lowers, (read) => {
+    door.leave();
+    try {
+      return read();
+    } finally {
+      if (inside) door.enter(upper);
+    }
+  });
+  const clamp = clampMtimeNs === undefined ? {} : { clampMtimeNs };
+  const walk = upperChanges({ calls, before, lowers, ...clamp });
+  let changes = 0;
+  let describesRoot = false;
+  const counted = function* (): Generator<Change> {
+    door.enter(upper);
+    inside = true;
+    try {
+      for (const change of walk) {
+        changes++;
+        if (change.path === "") describesRoot = true;
+        yield change;
+      }
+    } finally {
+      inside = false;
+      door.leave();
+    }
+  };
+  const layer = await seal(counted(), target, signal);
+  return { layer, changes, describesRoot };
+}
+
+function scanRoot({ calls, door }: Place, job: ScanJob, signal: AbortSignal): ScanRecords {
+  door.enter(job.directory);
+  const records = scan(calls, signal);
+  door.leave();
+  awaitClock(records, job.probe);
+  return records;
+}
+
+async function sealScan(place: Place, job: SealScanJob, signal: AbortSignal): Promise<SealedScan> {
+  const { calls, door } = place;
+  const { directory, target } = job;
+  door.enter(directory);
+  const difference = compareScan(calls, job.before, new Set(job.restored), signal);
+  door.leave();
+  const clamp = target.options.clampMtimeNs;
+  const entering = function* (): Generator<Change> {
+    door.enter(directory);
+    try {
+      yield* scanChanges(calls, difference, clamp);
+    } finally {
+      door.leave();
+    }
+  };
+  const layer = await seal(entering(), target, signal);
+  // Clamping times moved ctimes: then the comparison's own records are no longer the truth.
+  if (clamp !== undefined)
+    return { layer, after: scanRoot(place, { ...job, kind: "scan" }, signal) };
+  awaitClock(difference.after, job.probe);
+  return { layer, after: difference.after };
+}
+
+function seal(
+  changes: Iterable<Change>,
+  { options, blobFile, indexFile }: SealTarget,
+  signal: AbortSignal,
+): Promise<SealedLayer> {
+  return packLayer(changes, { ...options, blobPath: blobFile, indexPath: indexFile, signal });
+}
+
+/** Enters with the first call: whoever unpacks opens the blob and the index, which are outside, before that. */
+function enteringRootFs(rootFs: LiveRootFs, enter: () => void): Required<RootFs> {
+  let inside = false;
+  const ready = (): LiveRootFs => {
+    if (!inside) enter();
+    inside = true;
+    return rootFs;
+  };
+  return {
+    typeOf: (path) => ready().typeOf(path),
+    create: (path, entry) => ready().create(path, entry),
+    remove: (path) => ready().remove(path),
+    empty: (path) => ready().empty(path),
+    list: (path) => ready().list(path),
+    whiteout: (path) => ready().whiteout(path),
+    opaque: (path) => ready().opaque(path),
+    finish: () => ready().finish(),
+  };
+}

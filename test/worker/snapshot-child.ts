@@ -1,0 +1,182 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+} from "node:fs";
+import { join } from "node:path";
+import { diffIdFromHex } from "../../src/oci/digest.js";
+import { createLayerHost } from "../../src/worker/layer-host.js";
+import type { LayerHost, SnapshotDriver } from "../../src/worker/layer-host-types.js";
+import { openFileCalls } from "../../src/worker/linux/files.js";
+import type { RootMount } from "../../src/worker/snapshot/types.js";
+import type { LayerBlob, SealedFiles } from "../../src/worker/types.js";
+import type { Scenario, ScenarioResult, State } from "./snapshot-scenario.js";
+
+const calls = openFileCalls();
+const signal = new AbortController().signal;
+
+async function main(place: string, threadFile: string, scenario: Scenario): Promise<void> {
+  const base = scenario.base.map((script, at) =>
+    makeLayer(place, script, scenario.tarOptions?.[at] ?? []),
+  );
+  const added = (scenario.add ?? []).map((script) => makeLayer(place, script, []));
+  const open = (driver: SnapshotDriver, name: string): LayerHost => {
+    const staging = join(place, `${name}-staging`);
+    const layersDirectory = join(place, `${name}-layers`);
+    for (const path of [staging, layersDirectory]) mkdirSync(path, { recursive: true });
+    const singleId = scenario.singleId ?? false;
+    return createLayerHost({
+      staging,
+      layersDirectory,
+      idMap: "test",
+      driver,
+      singleId,
+      threadFile,
+    });
+  };
+  const sealed: SealedFiles[] = [];
+  let live: State = {};
+  const host = open(scenario.driver, "first");
+  const root = await host.prepare(base, signal);
+  const step = async (script: string): Promise<void> => {
+    live = inside(root.begin(), (path) => {
+      execFileSync("sh", ["-e", "-c", `umask 022\n${script}`], {
+        cwd: path,
+        env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" },
+        stdio: ["ignore", "ignore", "inherit"],
+      });
+      return stateOf(path);
+    });
+    root.end();
+    const options = {
+      compression: "none" as const,
+      format: "oci" as const,
+      ...(scenario.clampMtimeNs === undefined
+        ? {}
+        : { clampMtimeNs: BigInt(scenario.clampMtimeNs) }),
+    };
+    sealed.push(await root.seal(options, signal));
+  };
+  for (const script of scenario.steps) await step(script);
+  for (const layer of added) await root.add(layer, signal);
+  for (const script of scenario.moreSteps ?? []) await step(script);
+  const indexes = (await host.takeIndexes()).map(({ diffId }) => diffId);
+  const warnings = await host.takeWarnings();
+  await root[Symbol.asyncDispose]();
+  await host[Symbol.asyncDispose]();
+
+  const before = sealed.slice(0, scenario.steps.length).map(blobOf);
+  const all = [...base, ...before, ...added, ...sealed.slice(before.length).map(blobOf)];
+  const rebuild = async (driver: SnapshotDriver, name: string): Promise<State> => {
+    await using again = open(driver, name);
+    await using view = await again.prepare(all, signal);
+    return inside(view.begin(), stateOf);
+  };
+  const result: ScenarioResult = {
+    layers: sealed.map(({ blobFile }) =>
+      execFileSync("tar", ["--quoting-style=escape", "-tf", blobFile], { encoding: "latin1" })
+        .split("\n")
+        .filter((line) => line !== ""),
+    ),
+    uncompressedSizes: sealed.map(({ layer }) => layer.uncompressedSize),
+    diffIds: sealed.map(({ layer }) => layer.diffId),
+    live,
+    rebuilt: {
+      overlay: await rebuild("overlay", scenario.again === true ? "first" : "overlay"),
+      plain: await rebuild("plain", "plain"),
+    },
+    kept: readdirSync(join(place, "first-layers")),
+    indexes,
+    warnings,
+    leftovers: readdirSync(join(place, "first-staging")).filter(
+      (name) => !name.endsWith(".blob") && !name.endsWith(".index"),
+    ),
+  };
+  process.stdout.write(JSON.stringify(result));
+}
+
+function blobOf({ layer, blobFile }: SealedFiles): LayerBlob {
+  return { diffId: layer.diffId, path: blobFile, compression: "none" };
+}
+
+function makeLayer(place: string, script: string, tarOptions: readonly string[]): LayerBlob {
+  const directory = mkdtempSync(join(place, "content-"));
+  const path = `${directory}.tar`;
+  execFileSync("sh", ["-e", "-c", `umask 022\n${script}`], { cwd: directory });
+  const names = tarOptions.length > 0 ? tarOptions : ["."];
+  execFileSync(
+    "tar",
+    // Attributes of files are enough here, and `*` would take what the host adds.
+    [
+      "--format=posix",
+      "--sort=name",
+      "--numeric-owner",
+      "--xattrs",
+      "--xattrs-include=user.*",
+    ].concat("--xattrs-include=security.capability", "--sparse", "-cf", path, ...names),
+    { cwd: directory },
+  );
+  const hex = createHash("sha256").update(readFileSync(path)).digest("hex");
+  return { diffId: diffIdFromHex(hex), path, compression: "none" };
+}
+
+function inside<T>(mount: RootMount, use: (path: string) => T): T {
+  if (mount.kind === "directory") return use(mount.path);
+  const { lower, upper, work, target } = mount;
+  const options = `userxattr,lowerdir=${lower.join(":")},upperdir=${upper},workdir=${work}`;
+  calls.mount("overlay", target, "overlay", 0, options);
+  try {
+    return use(target);
+  } finally {
+    calls.umount(target, 0);
+  }
+}
+
+function stateOf(root: string): State {
+  const state: Record<string, string> = {};
+  const links = new Map<string, string>();
+  const visit = (path: Buffer): void => {
+    const full = Buffer.concat([Buffer.from(`${root}/`), path]);
+    const stats = lstatSync(full, { bigint: true });
+    // The test's own sockets are in no layer.
+    if (stats.isSocket()) return;
+    const name = path.toString("latin1");
+    const inode = `${stats.dev}:${stats.ino}`;
+    const parts = [
+      stats.mode.toString(8),
+      `${stats.uid}:${stats.gid}`,
+      `mtime ${stats.mtimeNs}`,
+      ...(stats.isDirectory() ? [] : [`size ${stats.size}`, `nlink ${stats.nlink}`]),
+      ...(stats.isCharacterDevice() || stats.isBlockDevice() ? [`device ${stats.rdev}`] : []),
+      ...(stats.isSymbolicLink() ? [`-> ${readlinkSync(full, "latin1")}`] : []),
+      ...(stats.isFile()
+        ? [createHash("sha256").update(readFileSync(full)).digest("hex").slice(0, 12)]
+        : []),
+    ];
+    if (!stats.isDirectory() && stats.nlink > 1n) {
+      const first = links.get(inode) ?? name;
+      links.set(inode, first);
+      parts.push(`same as ${first}`);
+    }
+    for (const xattr of calls.listXattrs(full).map(String).sort()) {
+      if (xattr.startsWith("user.overlay.") || xattr === "security.selinux") continue;
+      parts.push(`${xattr}=${calls.getXattr(full, xattr)?.toString("hex") ?? ""}`);
+    }
+    state[name] = parts.join(" ");
+    if (!stats.isDirectory()) return;
+    const names = readdirSync(full, "buffer").sort((a, b) => Buffer.compare(a, b));
+    for (const child of names) {
+      visit(path.length === 0 ? child : Buffer.concat([path, Buffer.from("/"), child]));
+    }
+  };
+  visit(Buffer.alloc(0));
+  return state;
+}
+
+const [place = "", threadFile = "", scenario = ""] = process.argv.slice(2);
+await main(place, threadFile, JSON.parse(scenario) as Scenario);
