@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { TsbuildError } from "../errors.js";
 
 /** A bound on how many things happen at once. */
@@ -49,6 +50,8 @@ export function createSemaphore(permits: number): Semaphore {
           reject(signal.reason as Error);
         };
         waiting.add(granted);
+        // Any number may wait on one build's signal; Node would take more than ten for a leak.
+        setMaxListeners(0, signal);
         signal.addEventListener("abort", aborted, { once: true });
       });
     },

@@ -81,19 +81,30 @@ export function formatPlatform(platform: Platform): string {
   return [platform.os, platform.architecture, platform.variant].filter(Boolean).join("/");
 }
 
+/** The 32-bit architecture that a 64-bit one runs too, as containerd's platforms.Only has it. */
+const NARROWER: Readonly<Record<string, string>> = { amd64: "386", arm64: "arm" };
+
+/** The number of `v7` and the like; a variant that is left out is the first one. */
+function variantLevel(variant: string | undefined): number {
+  return Number(/^v(\d+)$/.exec(variant ?? "")?.[1] ?? 1);
+}
+
 /**
- * How well a manifest's platform serves a wanted one: 0 not at all, higher is better. arm and amd64 variants run
- * their predecessors' code (containerd's platforms.Only).
+ * How well a manifest's platform serves a wanted one: 0 not at all, higher is better. As containerd's platforms.Only:
+ * arm and amd64 variants run their predecessors' code, and in the last resort 64-bit processors run 32-bit code.
  */
 export function matchPlatform(offered: Platform, wanted: Platform): number {
   const have = normalizePlatform(offered);
   const want = normalizePlatform(wanted);
-  if (have.os !== want.os || have.architecture !== want.architecture) return 0;
-  if ((have.variant ?? "") === (want.variant ?? "")) return 100;
-  const level = (variant: string | undefined): number =>
-    Number(/^v(\d+)$/.exec(variant ?? "")?.[1] ?? 1);
-  if (want.architecture === "arm" || want.architecture === "amd64") {
-    return level(have.variant) < level(want.variant) ? 10 + level(have.variant) : 0;
+  if (have.os !== want.os) return 0;
+  if (have.architecture !== want.architecture) {
+    if (have.architecture !== NARROWER[want.architecture]) return 0;
+    return Math.min(9, variantLevel(have.variant));
   }
-  return have.variant === undefined ? 5 : 0;
+  if ((have.variant ?? "") === (want.variant ?? "")) return 100;
+  if (want.architecture === "arm" || want.architecture === "amd64") {
+    const level = variantLevel(have.variant);
+    return level < variantLevel(want.variant) ? 10 + level : 0;
+  }
+  return have.variant === undefined ? 10 : 0;
 }

@@ -19,12 +19,24 @@ const HUB_ALIASES: ReadonlySet<string> = new Set([
 ]);
 const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
-const HOST = /^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]+)?$/;
+/** Characters of a repository's path, as docker's grammar bounds it. */
+const MAX_REPOSITORY = 255;
+const LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?";
+const HOST = new RegExp(`^(?:\\[[0-9a-fA-F:]+\\]|${LABEL}(?:\\.${LABEL})*)(?::[0-9]+)?$`);
 
-function fail(text: string, why: string): never {
-  throw new TsbuildError("USAGE", `invalid reference format: "${text}": ${why}`, {
+function fail(text: string, why: string, cause?: unknown): never {
+  throw new TsbuildError("USAGE", `invalid reference format: "${text.slice(0, 400)}": ${why}`, {
     hint: "expected [registry/]repository[:tag][@sha256:digest]",
+    cause,
   });
+}
+
+function digestIn(text: string, digest: string): Digest {
+  try {
+    return parseDigest(digest);
+  } catch (error) {
+    return fail(text, `"${digest.slice(0, 100)}" is not a sha256 digest`, error);
+  }
 }
 
 /** The first component is a registry when it could be a host: it has a dot, a port, or is localhost (docker's rule). */
@@ -39,7 +51,7 @@ function splitRegistry(name: string): readonly [registry: string, rest: string] 
 export function parseReference(text: string): Reference {
   if (text === "") fail(text, "it is empty");
   const at = text.indexOf("@");
-  const digest = at < 0 ? undefined : parseDigest(text.slice(at + 1));
+  const digest = at < 0 ? undefined : digestIn(text, text.slice(at + 1));
   let name = at < 0 ? text : text.slice(0, at);
   let tag: string | undefined;
   const colon = name.lastIndexOf(":");
@@ -53,6 +65,9 @@ export function parseReference(text: string): Reference {
   const registry = HUB_ALIASES.has(host) ? DOCKER_HUB : host;
   const repository = registry === DOCKER_HUB && !path.includes("/") ? `library/${path}` : path;
   if (path !== path.toLowerCase()) fail(text, "repository name must be lowercase");
+  if (repository.length > MAX_REPOSITORY) {
+    fail(text, `repository name must not be longer than ${MAX_REPOSITORY} characters`);
+  }
   for (const component of path.split("/")) {
     if (!COMPONENT.test(component)) fail(text, `"${component}" is not a repository name`);
   }
@@ -81,9 +96,13 @@ export function formatReference(reference: Reference): string {
   return `${formatRepository(reference)}${tag}${digest}`;
 }
 
-/** As people write it: Docker Hub's host and `library/` left out. */
+/** As people write it: Docker Hub's host and `library/` left out, where what is left still names the same repository. */
 export function familiarName(reference: Reference): string {
   const text = formatReference(reference);
   if (reference.registry !== DOCKER_HUB) return text;
-  return text.slice(DOCKER_HUB.length + 1).replace(/^library\//, "");
+  const { repository } = reference;
+  const rest = text.slice(DOCKER_HUB.length + 1);
+  if (/^library\/[^/]+$/.test(repository)) return rest.slice("library/".length);
+  const [registry] = splitRegistry(repository);
+  return registry === DOCKER_HUB && repository.includes("/") ? rest : `docker.io/${rest}`;
 }
