@@ -43,6 +43,8 @@ export class DirectoryTree implements Tree {
   readonly #name: string;
   readonly #patterns: PathPatterns | undefined;
   readonly #xattrs: ((path: string) => ReadonlyMap<string, Uint8Array>) | undefined;
+  /** Of the path that was looked at last. */
+  #last: { readonly path: string; readonly stats: BigIntStats } | undefined;
   /** Real directories by path; `undefined`: there is none. */
   readonly #directories: Map<string, Directory | undefined> = new Map();
   /** Whether anything below an ignored directory is taken back. */
@@ -61,7 +63,16 @@ export class DirectoryTree implements Tree {
     const stats = this.#stat(path);
     if (stats === undefined) return undefined;
     if (path !== "" && !this.#visible(path, stats.isDirectory(), parent?.match)) return undefined;
+    this.#last = { path, stats };
     return this.#entry(path, stats);
+  }
+
+  /** Changes whenever the file's content may have changed: see `FileSource.identity`. Free after `lstat` of the same path. */
+  identity(path: string): string | undefined {
+    if (this.#last?.path !== path && this.lstat(path) === undefined) return undefined;
+    const stats = this.#last?.stats;
+    if (stats?.isFile() !== true) return undefined;
+    return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`;
   }
 
   list(path: string): readonly string[] {
@@ -104,21 +115,14 @@ export class DirectoryTree implements Tree {
       size: type === "file" ? Number(stats.size) : 0,
       xattrs: this.#xattrs?.(this.#absolute(path)) ?? NO_XATTRS,
     };
-    switch (type) {
-      case "file":
-        return {
-          ...base,
-          ...(stats.nlink > 1n ? { linkGroup: `${stats.dev}:${stats.ino}` } : {}),
-          open: () => this.#open(path, stats),
-        };
-      case "symlink":
-        return { ...base, linkTarget: this.#call(path, (file) => readlinkSync(file)) };
-      case "char":
-      case "block":
-        return { ...base, ...deviceNumbers(stats.rdev) };
-      default:
-        return base;
+    if (type === "file") {
+      const linkGroup = stats.nlink > 1n ? { linkGroup: `${stats.dev}:${stats.ino}` } : {};
+      return { ...base, ...linkGroup, open: () => this.#open(path, stats) };
     }
+    if (type === "symlink") {
+      return { ...base, linkTarget: this.#call(path, (file) => readlinkSync(file)) };
+    }
+    return type === "char" || type === "block" ? { ...base, ...deviceNumbers(stats.rdev) } : base;
   }
 
   #open(path: string, selected: BigIntStats): FileReader {

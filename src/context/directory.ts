@@ -22,6 +22,7 @@ export async function openDirectory(path: string, options: DirectoryOptions): Pr
       const decision = file === "" ? undefined : patterns?.decidedBy(file);
       return decision?.matched === true ? decision.pattern : undefined;
     },
+    identity: (file) => tree.identity(file),
     candidates: (base, pattern) => globCandidates(root, base, pattern),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };

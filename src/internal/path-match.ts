@@ -56,7 +56,7 @@ export function hasWildcards(text: string): boolean {
  * @throws BadPatternError
  */
 export function compileGlob(pattern: string, deep: boolean): CompiledGlob {
-  const source = [...pattern];
+  const source = Array.from(pattern);
   const tokens: Token[] = [];
   let special = false;
   for (let i = 0; i < source.length; i++) {

@@ -1,0 +1,214 @@
+import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
+import { errnoOf, TsbuildError } from "../../errors.js";
+import { decompress } from "../../layer/compression/decompress.js";
+import { SNIFF_LENGTH, sniffCompression } from "../../layer/compression/sniff.js";
+import { TarReader, type TarEntry } from "../../layer/tar/reader.js";
+import type { FileEntry, FileReader } from "../../oci/tree.js";
+
+/** A tar that ADD unpacks: its entries in its order, their content in one file. Disposing closes and deletes that file. */
+export interface Archive extends AsyncDisposable {
+  readonly entries: readonly ArchiveEntry[];
+}
+
+export interface ArchiveEntry {
+  /** As the archive has it: perhaps absolute, perhaps with `..`. */
+  readonly name: string;
+  readonly entry: FileEntry;
+}
+
+export interface ArchiveOptions {
+  /** For messages: `/rootfs.tar.gz of the context`. */
+  readonly what: string;
+  /** A file that does not exist yet, for the content of the archive's files. */
+  readonly spoolPath: string;
+  readonly signal: AbortSignal;
+}
+
+const CHUNK = 256 * 1024; // bytes
+const BLOCK = 512; // bytes; a tar's unit
+
+/**
+ * Reads a file as a tar, plain or compressed with gzip, bzip2, xz or zstd, by its content. `undefined` when it is none:
+ * when its first header is not one. Memory grows with the number of entries, not with their size.
+ * @throws TsbuildError CONTEXT_UNREADABLE when it begins as a tar and is damaged further on; STORE_FAILED when the disk is full; ABORTED
+ */
+export async function openArchive(
+  file: FileEntry,
+  options: ArchiveOptions,
+): Promise<Archive | undefined> {
+  if (file.type !== "file" || file.size < BLOCK / 8) return undefined;
+  const compression = sniffCompression(firstBytes(file, SNIFF_LENGTH));
+  const damaged = { what: options.what, code: "CONTEXT_UNREADABLE" } as const;
+  const chunks = decompress(read(file, options.signal), compression, damaged);
+  const spool = new Spool(options.spoolPath);
+  let keep = false;
+  try {
+    const reader = new TarReader(spool, damaged);
+    try {
+      for await (const chunk of chunks) {
+        if (reader.offset === 0 && chunk.subarray(0, BLOCK).every((byte) => byte === 0)) break;
+        reader.write(chunk);
+      }
+      reader.finish();
+    } catch (error) {
+      // What fails before the first entry was no archive, only something that begins like one.
+      if (options.signal.aborted || spool.entries.length > 0 || !isDamage(error)) throw error;
+    }
+    if (spool.entries.length === 0) return undefined;
+    spool.finish();
+    keep = true;
+    return spool;
+  } finally {
+    if (!keep) spool.close();
+  }
+}
+
+/** A reader of archives that it cannot read says HOST_UNSUPPORTED: that is no answer to whether it is one. */
+function isDamage(error: unknown): boolean {
+  return error instanceof TsbuildError && error.code === "CONTEXT_UNREADABLE";
+}
+
+/** Takes a tar's entries, their content into one file, one after the other. */
+class Spool implements Archive {
+  readonly entries: ArchiveEntry[] = [];
+  readonly #path: string;
+  readonly #buffer: Buffer = Buffer.allocUnsafe(CHUNK);
+  #descriptor: number | undefined;
+  #filled = 0;
+  /** Where the buffer's first byte belongs. */
+  #position = 0;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  entry(tar: TarEntry): void {
+    const { path, type, mode, uid, gid, mtimeNs, size, xattrs, devMajor, devMinor } = tar;
+    const start = this.#position + this.#filled;
+    const entry: FileEntry = {
+      type,
+      mode: mode & 0o7777,
+      uid,
+      gid,
+      mtimeNs,
+      size,
+      xattrs,
+      ...(type === "symlink" || type === "hardlink" ? { linkTarget: tar.linkTarget } : {}),
+      ...(type === "char" || type === "block" ? { devMajor, devMinor } : {}),
+      ...(type === "file" ? { open: () => this.#open(start, size) } : {}),
+    };
+    this.entries.push({ name: path, entry });
+  }
+
+  data(chunk: Uint8Array): void {
+    for (let at = 0; at < chunk.length;) {
+      const count = Math.min(chunk.length - at, CHUNK - this.#filled);
+      this.#buffer.set(chunk.subarray(at, at + count), this.#filled);
+      this.#filled += count;
+      at += count;
+      if (this.#filled === CHUNK) this.#flush();
+    }
+  }
+
+  /** A hole stays one: it takes no space. */
+  hole(bytes: number): void {
+    this.#flush();
+    this.#position += bytes;
+  }
+
+  end(): void {}
+
+  skipped(): void {}
+
+  /** Makes everything readable, a hole at the end too. */
+  finish(): void {
+    this.#flush();
+    this.#call((descriptor) => ftruncateSync(descriptor, this.#position));
+  }
+
+  close(): void {
+    if (this.#descriptor === undefined) return;
+    closeSync(this.#descriptor);
+    this.#descriptor = undefined;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    return Promise.resolve();
+  }
+
+  #flush(): void {
+    for (let at = 0; at < this.#filled;) {
+      const from = at;
+      at += this.#call((descriptor) =>
+        writeSync(descriptor, this.#buffer, from, this.#filled - from, this.#position + from),
+      );
+    }
+    this.#position += this.#filled;
+    this.#filled = 0;
+  }
+
+  #open(start: number, size: number): FileReader {
+    let at = 0;
+    return {
+      read: (into) => {
+        const count = Math.min(into.length, size - at);
+        if (count === 0) return 0;
+        const got = this.#call((descriptor) => readSync(descriptor, into, 0, count, start + at));
+        at += got;
+        return got;
+      },
+      [Symbol.dispose]: () => {
+        at = size;
+      },
+    };
+  }
+
+  #call<T>(call: (descriptor: number) => T): T {
+    try {
+      this.#descriptor ??= openUnlinked(this.#path);
+      return call(this.#descriptor);
+    } catch (error) {
+      throw new TsbuildError(
+        "STORE_FAILED",
+        `tried to keep the content of an archive: ${errnoOf(error) ?? String(error)}`,
+        { cause: error },
+      );
+    }
+  }
+}
+
+/** Without a name it is gone however the build ends. */
+function openUnlinked(path: string): number {
+  const descriptor = openSync(path, "wx+", 0o600);
+  unlinkSync(path);
+  return descriptor;
+}
+
+function firstBytes(file: FileEntry, count: number): Uint8Array {
+  const reader = file.open?.();
+  if (reader === undefined) return new Uint8Array(0);
+  try {
+    const bytes = new Uint8Array(count);
+    return bytes.subarray(0, reader.read(bytes));
+  } finally {
+    reader[Symbol.dispose]();
+  }
+}
+
+async function* read(file: FileEntry, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const reader = file.open?.();
+  if (reader === undefined) return;
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      // A new buffer each time: what decompresses it works on another thread.
+      const chunk = Buffer.allocUnsafe(CHUNK);
+      const count = reader.read(chunk);
+      if (count === 0) return;
+      yield chunk.subarray(0, count);
+    }
+  } finally {
+    reader[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,9 @@
+export { openArchive, type Archive, type ArchiveEntry, type ArchiveOptions } from "./archive.js";
+export { applyChmod, parseChmod, type Chmod } from "./chmod.js";
+export { memoryEntry } from "./entries.js";
+export { expandSource } from "./expand.js";
+export { destinationOf, type Destination } from "./paths.js";
+export { planCopy, planWorkdir } from "./plan-copy.js";
+export { selectFiles, type SelectedFile } from "./select.js";
+export type { CopyItem, CopyRequest, Owner } from "./types.js";
+export { unpackArchives, type UnpackedItems } from "./unpack.js";
