@@ -57,7 +57,10 @@ export interface Heredoc {
   readonly chomp: boolean;
   /** The body's lines, each with its newline, as written. */
   readonly content: string;
+  /** The word in the instruction's line. */
   readonly span: Span;
+  /** The body's lines. */
+  readonly body: Span;
 }
 
 export type Command =
@@ -94,53 +97,67 @@ export interface Label extends Base<"LABEL"> {
   readonly legacy: boolean;
 }
 export interface Run extends Base<"RUN"> {
-  /** Absent when the command is one heredoc alone. */
+  /** As written, heredoc words included; `runScript` says what to execute. */
   readonly command: Command;
   readonly heredocs: readonly Heredoc[];
   readonly mounts: readonly RunMount[];
   readonly network?: Flag<"default" | "none" | "host">;
   readonly security?: Flag<"sandbox" | "insecure">;
-  readonly devices: readonly Flag<string>[];
+  readonly devices: readonly DeviceFlag[];
+}
+/** `--device=name[,required]`; the value is the name. */
+export interface DeviceFlag extends Flag<string> {
+  readonly required: boolean;
 }
 
-interface MountBase<T extends string> {
+interface MountBase<T extends string, V> {
   readonly type: T;
   readonly span: Span;
-  readonly target?: Word;
+  /** The whole option list, from which `expandMount` makes a `ResolvedMount`. */
+  readonly spec: Word;
+  readonly target?: V;
 }
-/** Values are words: they expand when the step runs (`from` never does). */
-export type RunMount =
-  | (MountBase<"bind"> & {
+/**
+ * `--mount`, with values of type `V`. BuildKit expands every value but `from` when the step runs, so a field that is no
+ * word (`type`, `uid`, `required` …) holds its default in a `RunMount` whose `spec` gives it by a variable.
+ */
+export type Mount<V> =
+  | (MountBase<"bind", V> & {
       readonly from?: string;
-      readonly source?: Word;
+      readonly source?: V;
       readonly readonly: boolean;
     })
-  | (MountBase<"cache"> & {
-      readonly id?: Word;
+  | (MountBase<"cache", V> & {
+      readonly id?: V;
       readonly sharing: "shared" | "private" | "locked";
       readonly from?: string;
-      readonly source?: Word;
+      readonly source?: V;
       readonly readonly: boolean;
       readonly uid?: number;
       readonly gid?: number;
       readonly mode?: number;
     })
-  | (MountBase<"tmpfs"> & { readonly size?: number })
-  | (MountBase<"secret"> & {
-      readonly id?: Word;
+  | (MountBase<"tmpfs", V> & { readonly size?: number })
+  | (MountBase<"secret", V> & {
+      readonly id?: V;
       readonly env?: string;
       readonly required: boolean;
       readonly uid?: number;
       readonly gid?: number;
       readonly mode?: number;
     })
-  | (MountBase<"ssh"> & {
-      readonly id?: Word;
+  | (MountBase<"ssh", V> & {
+      readonly id?: V;
       readonly required: boolean;
       readonly uid?: number;
       readonly gid?: number;
       readonly mode?: number;
     });
+
+/** As read: the words still to be expanded. */
+export type RunMount = Mount<Word>;
+/** After `expandMount`. */
+export type ResolvedMount = Mount<string>;
 
 export type CopySource =
   | { readonly kind: "path"; readonly word: Word }
@@ -171,6 +188,7 @@ export interface User extends Base<"USER"> {
   readonly user: Word;
 }
 export interface Expose extends Base<"EXPOSE"> {
+  /** Sorted, as BuildKit does before it expands them. */
   readonly ports: readonly Word[];
 }
 export interface Volume extends Base<"VOLUME"> {
@@ -199,7 +217,7 @@ export interface HealthcheckInstruction extends Base<"HEALTHCHECK"> {
   readonly retries?: number;
 }
 export interface Onbuild extends Base<"ONBUILD"> {
-  /** What goes into the config: the text after `ONBUILD`, lines joined, heredoc bodies appended. */
+  /** What goes into the config: the text after `ONBUILD`, lines joined, heredoc bodies appended. `parseTrigger` reads it. */
   readonly trigger: string;
 }
 export interface Maintainer extends Base<"MAINTAINER"> {
@@ -241,6 +259,14 @@ export interface Directives {
   readonly check?: Flag<string>;
 }
 
+/** The `check` directive, or what overrides it. */
+export interface CheckOptions {
+  readonly skip: ReadonlySet<string> | "all";
+  readonly experimental: ReadonlySet<string> | "all";
+  /** Any warning fails the build. */
+  readonly error: boolean;
+}
+
 export interface Dockerfile {
   readonly file: SourceFile;
   readonly directives: Directives;
@@ -248,7 +274,8 @@ export interface Dockerfile {
   /** ARGs before the first FROM. */
   readonly globals: readonly Arg[];
   readonly stages: readonly Stage[];
-  /** What reading the lines themselves found (the lint rules that need no plan). */
+  readonly check: CheckOptions;
+  /** What reading the lines themselves found (the lint rules that need no plan), those switched off left out. */
   readonly warnings: readonly Diagnostic[];
 }
 
@@ -256,13 +283,18 @@ export interface Dockerfile {
 export type StageBase =
   | { readonly kind: "scratch" }
   | { readonly kind: "stage"; readonly index: number }
-  | { readonly kind: "image"; readonly name: string };
+  | { readonly kind: "image"; readonly name: string }
+  /** A named context (`PlanOptions.contexts`). */
+  | { readonly kind: "context"; readonly name: string };
 
 export interface PlannedStage {
+  /** Without instructions when a named context takes the stage's place. */
   readonly stage: Stage;
   readonly base: StageBase;
-  /** `--platform` of the FROM, expanded; absent: the target platform. */
+  /** `--platform` of the FROM (or of the stage it starts from), expanded; absent: the target platform. */
   readonly platform?: Platform;
+  /** What the base stage left with ONBUILD, read, for the stages that it names; it runs before the stage's own. */
+  readonly triggers: readonly Exclude<Instruction, From>[];
   /** Earlier stages that this one copies or mounts from, and its base stage. */
   readonly needs: ReadonlySet<number>;
 }
@@ -271,6 +303,15 @@ export interface PlannedStage {
 export interface StagePlan {
   readonly stages: ReadonlyMap<number, PlannedStage>;
   readonly target: number;
+  /** Every stage of the file, also those that the target does not need. */
+  readonly all: readonly PlannedStage[];
+  /** Lower-case stage names; of two stages with one name the later. */
+  readonly names: ReadonlyMap<string, number>;
+  /** Lower-case names of the named contexts. */
+  readonly contexts: ReadonlySet<string>;
+  /** What planning found: the lint rules about FROM, and those about the instructions of needed stages. */
+  readonly warnings: readonly Diagnostic[];
+  readonly check: CheckOptions;
   /** Global ARGs and the automatic platform arguments, as a stage's `ARG name` inherits them. */
   readonly globalArgs: ReadonlyMap<string, string>;
 }
@@ -281,4 +322,33 @@ export interface PlanOptions {
   readonly buildArgs: ReadonlyMap<string, string>;
   readonly buildPlatform: Platform;
   readonly targetPlatform: Platform;
+  /** Names of further contexts, which take the place of stages and images of that name. */
+  readonly contexts?: ReadonlySet<string>;
 }
+
+/** What `COPY --from` and `--mount=from` name. */
+export type FromSource =
+  | { readonly kind: "stage"; readonly index: number }
+  | { readonly kind: "image"; readonly name: string }
+  | { readonly kind: "context"; readonly name: string }
+  | { readonly kind: "scratch" };
+
+/** Where words find their variables. */
+export interface Scope {
+  get(name: string): string | undefined;
+  readonly escape: EscapeToken;
+}
+
+export interface Expansion {
+  readonly value: string;
+  /** Names that had no value, each once, for the rule UndefinedVar. */
+  readonly unset: readonly string[];
+}
+
+/** What a RUN executes. */
+export type RunScript =
+  /** The argument of the stage's SHELL. */
+  | { readonly kind: "shell"; readonly script: string }
+  /** Put `content` (mode 0755) in `/dev/pipes/<name>` and give that path to the SHELL. */
+  | { readonly kind: "shebang"; readonly name: string; readonly content: string }
+  | { readonly kind: "exec"; readonly argv: readonly string[] };

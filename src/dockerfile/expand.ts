@@ -1,0 +1,51 @@
+import { fail } from "./diagnostic.js";
+import { LexError, lex, type LexOptions, type Lexed } from "./shell-lexer.js";
+import type { Expansion, Heredoc, Scope, Span, Word } from "./types.js";
+
+function lexAt(text: string, options: LexOptions, span: Span): Lexed {
+  try {
+    return lex(text, options);
+  } catch (error) {
+    if (error instanceof LexError) fail("expansion", error.message, span);
+    throw error;
+  }
+}
+
+function optionsOf(scope: Scope): LexOptions {
+  return { escape: scope.escape, get: (name) => scope.get(name) };
+}
+
+/**
+ * Expands variables, quotes and escapes; the result is never split.
+ * @throws DockerfileError at the word
+ */
+export function expandWord(word: Word, scope: Scope): Expansion {
+  const { value, unset } = lexAt(word.text, optionsOf(scope), word.span);
+  return { value, unset: [...unset] };
+}
+
+/**
+ * Expands and then splits at white space outside of quotes, as EXPOSE alone does.
+ * @throws DockerfileError at the word
+ */
+export function expandWords(word: Word, scope: Scope): string[] {
+  return lexAt(word.text, optionsOf(scope), word.span).words.map(({ text }) => text);
+}
+
+/** The body as written, without the leading tabs where `<<-` asks for it. */
+export function heredocText(heredoc: Heredoc): string {
+  return heredoc.chomp ? heredoc.content.replace(/(^|\n)\t+/g, "$1") : heredoc.content;
+}
+
+/**
+ * The body of a COPY or ADD heredoc as the file's content. Its escape character is always the backslash, and quotes
+ * stay.
+ * @throws DockerfileError at the heredoc's word
+ */
+export function expandHeredoc(heredoc: Heredoc, scope: Scope): Expansion {
+  const text = heredocText(heredoc);
+  if (!heredoc.expand) return { value: text, unset: [] };
+  const options = { ...optionsOf(scope), escape: "\\", plainQuotes: true } as const;
+  const { value, unset } = lexAt(text, options, heredoc.span);
+  return { value, unset: [...unset] };
+}

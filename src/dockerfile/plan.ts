@@ -1,0 +1,239 @@
+import { TsbuildError } from "../errors.js";
+import { parsePlatform } from "../oci/platform.js";
+import type { Platform } from "../oci/types.js";
+import { fail, Problems } from "./diagnostic.js";
+import { expandWord } from "./expand.js";
+import { automaticArgs, evaluateGlobals } from "./global-args.js";
+import { quote } from "./go-values.js";
+import { type ExpandedFrom, lintDefaultArgs, lintFrom } from "./lint/from.js";
+import { lintStage } from "./lint/index.js";
+import { LintReport } from "./lint/report.js";
+import { parseTrigger } from "./parse.js";
+import {
+  checkCircles,
+  matchContext,
+  nameOf,
+  type Names,
+  needsOf,
+  refuseLaterStage,
+} from "./stage-graph.js";
+import { closest, didYouMean } from "./suggest.js";
+import type {
+  Diagnostic,
+  Dockerfile,
+  Expansion,
+  From,
+  Instruction,
+  PlannedStage,
+  PlanOptions,
+  Scope,
+  Stage,
+  StageBase,
+  StagePlan,
+} from "./types.js";
+
+type Trigger = PlannedStage["triggers"][number];
+
+/**
+ * Evaluates the global ARGs, expands every FROM, finds what each stage starts from and copies from, and drops the stages
+ * that the target does not need.
+ * @throws DockerfileError with everything that is wrong
+ */
+export function planStages(dockerfile: Dockerfile, options: PlanOptions): StagePlan {
+  const { stages, check } = dockerfile;
+  const target = findTarget(stages, options.target);
+  const problems = new Problems();
+  const automatic = automaticArgs(options, target?.name ?? "default");
+  const globalArgs = evaluateGlobals(dockerfile, automatic, options.buildArgs, problems);
+  const report = new LintReport(check);
+  const planner = new Planner(dockerfile, options, globalArgs, problems, report);
+  const all = stages.map((stage) => planner.plan(stage));
+  problems.throwAny();
+  if (target === undefined) refuseTarget(options.target ?? "", stages);
+  const unspoilt = new Problems();
+  const defaults = evaluateGlobals(dockerfile, automatic, new Map(), unspoilt);
+  if (unspoilt.errors.length === 0) {
+    const scope = { escape: dockerfile.escape, get: (name: string) => defaults.get(name) };
+    lintDefaultArgs(stages, scope, report);
+  }
+  const { names, contexts, spoilt } = planner;
+  const { warnings } = report;
+  const base = { target: target.index, all, names, contexts, globalArgs, warnings, check };
+  const plan = withNeeds(base, new Set());
+  for (const index of plan.stages.keys()) {
+    problems.errors.push(...(spoilt.get(index) ?? []));
+  }
+  problems.throwAny();
+  return plan;
+}
+
+/** Computes `needs` and `stages`; `linted`: the stages whose warnings are there already. */
+function withNeeds(plan: Omit<StagePlan, "stages">, linted: ReadonlySet<number>): StagePlan {
+  checkCircles(plan);
+  const all = plan.all.map((planned) => ({ ...planned, needs: needsOf(planned, plan) }));
+  const needed = new Set([plan.target]);
+  const stages = new Map<number, PlannedStage>();
+  const warnings = [...plan.warnings];
+  // Needs point backwards only, so one pass from the target finds them all.
+  for (const planned of all.slice(0, plan.target + 1).toReversed()) {
+    const { index } = planned.stage;
+    if (!needed.has(index)) continue;
+    refuseLaterStage(planned, plan);
+    for (const need of planned.needs) needed.add(need);
+    if (!linted.has(index)) warnings.push(...lintStage(planned, all, plan.check));
+  }
+  for (const [index, planned] of all.entries()) if (needed.has(index)) stages.set(index, planned);
+  return { ...plan, all, stages, warnings };
+}
+
+/**
+ * The plan once the base image of a stage is known to have left triggers: they may copy from stages that nothing needed
+ * before.
+ * @throws DockerfileError
+ */
+export function withTriggers(
+  plan: StagePlan,
+  index: number,
+  triggers: readonly Trigger[],
+): StagePlan {
+  const all = plan.all.map((planned) =>
+    planned.stage.index === index ? { ...planned, triggers } : planned,
+  );
+  return withNeeds({ ...plan, all }, new Set(plan.stages.keys()));
+}
+
+/** Plans one stage after the other, each knowing those before it. */
+class Planner {
+  readonly names: Names = new Map<string, number>();
+  readonly contexts: ReadonlySet<string>;
+  /** Stages with triggers that cannot be read: wrong only if the stage is built. */
+  readonly spoilt = new Map<number, readonly Diagnostic[]>();
+  readonly #planned: PlannedStage[] = [];
+  readonly #dockerfile: Dockerfile;
+  readonly #globalArgs: ReadonlyMap<string, string>;
+  readonly #problems: Problems;
+  readonly #report: LintReport;
+
+  constructor(
+    dockerfile: Dockerfile,
+    options: PlanOptions,
+    globalArgs: ReadonlyMap<string, string>,
+    problems: Problems,
+    report: LintReport,
+  ) {
+    this.#dockerfile = dockerfile;
+    this.#globalArgs = globalArgs;
+    this.#problems = problems;
+    this.#report = report;
+    this.contexts = new Set([...(options.contexts ?? [])].map((name) => name.toLowerCase()));
+  }
+
+  plan(stage: Stage): PlannedStage {
+    const { from } = stage;
+    const image = this.#problems.attempt(() => this.#image(from));
+    const platform = this.#problems.attempt(() => this.#platform(from));
+    const base = this.#base(stage, image?.value ?? "");
+    const isReplaced = base.kind === "context" && base.name === stage.name;
+    const inherited = base.kind === "stage" ? this.#planned[base.index]?.platform : platform?.value;
+    if (stage.name !== undefined) this.names.set(stage.name, stage.index);
+    const planned: PlannedStage = {
+      stage: isReplaced ? { ...stage, instructions: [] } : stage,
+      base,
+      triggers: base.kind === "stage" ? this.#triggers(base.index, stage) : [],
+      needs: new Set(),
+      ...(inherited === undefined || base.kind === "scratch" ? {} : { platform: inherited }),
+    };
+    this.#planned.push(planned);
+    if (image !== undefined) {
+      const found = { stage, image, ...(platform && { platform: platform.expansion }) };
+      lintFrom(found, this.#dockerfile, this.#globalArgs, this.#report);
+    }
+    return planned;
+  }
+
+  #scope(used: Set<string>): Scope {
+    const get = (name: string): string | undefined => {
+      const value = this.#globalArgs.get(name);
+      if (value !== undefined) used.add(name);
+      return value;
+    };
+    return { escape: this.#dockerfile.escape, get };
+  }
+
+  #image(from: From): Expansion {
+    const expansion = expandWord(from.image, this.#scope(new Set()));
+    if (expansion.value === "") {
+      const match = closest(expansion.unset[0] ?? "", this.#globalArgs.keys());
+      const help = "only ARGs before the first FROM can be used in it; give them a default";
+      const hint = match === undefined ? help : `did you mean ${match}?`;
+      const message = `base name (${from.image.text}) should not be blank`;
+      fail("base-name", message, from.image.span, hint);
+    }
+    return expansion;
+  }
+
+  #platform(
+    from: From,
+  ): { value: Platform; expansion: NonNullable<ExpandedFrom["platform"]> } | undefined {
+    if (from.platform === undefined) return undefined;
+    const { value: word, span } = from.platform;
+    const used = new Set<string>();
+    const expansion = { ...expandWord(word, this.#scope(used)), used };
+    const tail = didYouMean(expansion.unset[0] ?? "", this.#globalArgs.keys());
+    if (expansion.value === "") {
+      fail("platform", `empty platform value from expression ${word.text}${tail}`, span);
+    }
+    try {
+      return { value: parsePlatform(expansion.value), expansion };
+    } catch (error) {
+      if (!(error instanceof TsbuildError)) throw error;
+      const message = `failed to parse platform ${word.text}: ${error.message}${tail}`;
+      fail("platform", message, span, error.hint);
+    }
+  }
+
+  #base(stage: Stage, image: string): StageBase {
+    if (stage.name !== undefined && this.contexts.has(stage.name)) {
+      return { kind: "context", name: stage.name };
+    }
+    const index = this.names.get(image);
+    if (index !== undefined) return { kind: "stage", index };
+    if (image === "scratch") return { kind: "scratch" };
+    const context = matchContext(image, this.contexts);
+    return context === undefined
+      ? { kind: "image", name: image }
+      : { kind: "context", name: context };
+  }
+
+  /** What the base stage itself left; triggers are not handed on. */
+  #triggers(base: number, stage: Stage): readonly Trigger[] {
+    const left = this.#planned[base]?.stage.instructions ?? [];
+    const own = new Problems();
+    const triggers = left.flatMap((instruction: Instruction) => {
+      if (instruction.kind !== "ONBUILD") return [];
+      const name = `${instruction.span.file.path} (ONBUILD for ${nameOf(stage)})`;
+      return own.attempt(() => parseTrigger(instruction.trigger, name)) ?? [];
+    });
+    if (own.errors.length > 0) this.spoilt.set(stage.index, own.errors);
+    return triggers;
+  }
+}
+
+/** By name in any case, or by number; without a target the last stage. */
+function findTarget(stages: readonly Stage[], target: string | undefined): Stage | undefined {
+  if (target === undefined || target === "") return stages.at(-1);
+  const named = stages.findLast(({ name }) => name === target.toLowerCase());
+  return named ?? (/^[0-9]+$/.test(target) ? stages[Number(target)] : undefined);
+}
+
+function refuseTarget(target: string, stages: readonly Stage[]): never {
+  const match = closest(
+    target.toLowerCase(),
+    stages.flatMap(({ name }) => name ?? []),
+  );
+  const tail = match === undefined ? "" : ` (did you mean ${match}?)`;
+  const message = `target stage ${quote(target)} could not be found${tail}`;
+  const span = stages.at(-1)?.from.span;
+  if (span === undefined) throw new TsbuildError("DOCKERFILE_INVALID", message);
+  fail("target", message, span, `the stages are: ${stages.map(nameOf).join(", ")}`);
+}
