@@ -21,6 +21,9 @@ export class ProxyError extends Error {
 const CERTIFICATE_CODES =
   /^(?:CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_CERT_|HOSTNAME_MISMATCH|INVALID_CA|CRL_)/;
 
+/** `thread:error:code:library:function:reason:file:line:`, of which people need two. */
+const OPENSSL = /^[0-9A-F]+:error:[0-9A-F]+:([^:]*):[^:]*:([^:]*):[\s\S]*$/;
+
 const FAULTS: Readonly<Record<string, NetworkFault>> = {
   ECONNREFUSED: "refused",
   ENOTFOUND: "dns",
@@ -59,6 +62,7 @@ export function networkMessage(error: unknown): string {
   // Node's error for several tried addresses has no text of its own.
   const inner = error instanceof AggregateError ? error.errors.map(messageOf).join("; ") : "";
   const text = redactText(inner === "" ? messageOf(error) : inner)
+    .replace(OPENSSL, "$1: $2")
     .replace(/\s+/g, " ")
     .trim();
   if (text === "") return code ?? "unknown error";
