@@ -20,7 +20,11 @@ import type { Scenario, ScenarioResult, State } from "./snapshot-scenario.js";
 const calls = openFileCalls();
 const signal = new AbortController().signal;
 
-async function main(place: string, threadFile: string, scenario: Scenario): Promise<void> {
+async function play(
+  place: string,
+  threadFile: string,
+  scenario: Scenario,
+): Promise<ScenarioResult> {
   const base = scenario.base.map((script, at) =>
     makeLayer(place, script, scenario.tarOptions?.[at] ?? []),
   );
@@ -48,7 +52,7 @@ async function main(place: string, threadFile: string, scenario: Scenario): Prom
       execFileSync("sh", ["-e", "-c", `umask 022\n${script}`], {
         cwd: path,
         env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" },
-        stdio: ["ignore", "ignore", "inherit"],
+        stdio: ["ignore", "ignore", "ignore"],
       });
       return stateOf(path);
     });
@@ -77,7 +81,7 @@ async function main(place: string, threadFile: string, scenario: Scenario): Prom
     await using view = await again.prepare(all, signal);
     return inside(view.begin(), stateOf);
   };
-  const result: ScenarioResult = {
+  return {
     layers: sealed.map(({ blobFile }) =>
       execFileSync("tar", ["--quoting-style=escape", "-tf", blobFile], { encoding: "latin1" })
         .split("\n")
@@ -97,7 +101,6 @@ async function main(place: string, threadFile: string, scenario: Scenario): Prom
       (name) => !name.endsWith(".blob") && !name.endsWith(".index"),
     ),
   };
-  process.stdout.write(JSON.stringify(result));
 }
 
 function blobOf({ layer, blobFile }: SealedFiles): LayerBlob {
@@ -178,5 +181,15 @@ function stateOf(root: string): State {
   return state;
 }
 
-const [place = "", threadFile = "", scenario = ""] = process.argv.slice(2);
-await main(place, threadFile, JSON.parse(scenario) as Scenario);
+const [place = "", threadFile = "", list = ""] = process.argv.slice(2);
+const results: (ScenarioResult | { readonly error: string })[] = [];
+for (const [at, scenario] of (JSON.parse(list) as Scenario[]).entries()) {
+  const directory = join(place, String(at));
+  mkdirSync(directory);
+  results.push(
+    await play(directory, threadFile, scenario).catch((error: unknown) => ({
+      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    })),
+  );
+}
+process.stdout.write(JSON.stringify(results));

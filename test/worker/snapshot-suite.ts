@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { SnapshotDriver } from "../../src/worker/layer-host-types.js";
 import { type Bundle, bundleForChildren } from "./snapshot-bundle.js";
 import type { Scenario, ScenarioResult, State } from "./snapshot-scenario.js";
@@ -10,12 +10,15 @@ import type { Scenario, ScenarioResult, State } from "./snapshot-scenario.js";
 export type Identity = "root" | "single-id";
 const ORDINARY_USER = 5151;
 
-/** Runs a scenario in a mount namespace of its own: nothing stays mounted, whatever happens. */
-export function play(
+/** What a scenario gave, or why it failed. */
+export type Outcome = ScenarioResult | { readonly error: string };
+
+/** Runs scenarios in a mount namespace of their own: nothing stays mounted, whatever happens. */
+export function playAll(
   bundle: Bundle,
-  scenario: Scenario,
-  identity: Identity = "root",
-): ScenarioResult {
+  scenarios: readonly Scenario[],
+  identity: Identity,
+): readonly Outcome[] {
   // On the filesystem of this checkout: /tmp may be an overlay itself, which takes no upper directory.
   const cache = join(process.cwd(), "node_modules/.cache");
   mkdirSync(cache, { recursive: true });
@@ -29,14 +32,14 @@ export function play(
     const enter = identity === "root" ? unshareAsRoot : unshareAsUser;
     const output = execFileSync(
       enter[0],
-      [...enter.slice(1), ...command, JSON.stringify(scenario)],
+      [...enter.slice(1), ...command, JSON.stringify(scenarios)],
       {
         env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
         encoding: "utf8",
         maxBuffer: 1 << 28,
       },
     );
-    return JSON.parse(output) as ScenarioResult;
+    return JSON.parse(output) as Outcome[];
   } finally {
     rmSync(place, { recursive: true, force: true });
   }
@@ -370,115 +373,98 @@ const CASES: readonly Case[] = [
   },
 ];
 
+const OTHERS = {
+  nothing: { base: [TREE], steps: ["true", "cat etc/one; ls -R"] },
+  scratch: { base: [], steps: ["mkdir a; echo x > a/x"] },
+  added: {
+    base: [TREE],
+    steps: ["echo 1 > var/first"],
+    add: ["mkdir -p var; echo copied > var/copied; chmod 750 var; : > var/.wh.first"],
+    moreSteps: ["echo 2 > var/second"],
+  },
+  clamped: {
+    base: [TREE],
+    steps: [
+      "echo x > var/x; ln -s x var/l; mkdir var/d; echo o > var/o; touch -d @1400000000.5 var/o",
+    ],
+    moreSteps: ["echo y > etc/y"],
+    clampMtimeNs: "1500000000000000000",
+  },
+} satisfies Record<string, Omit<Scenario, "driver">>;
+
 /** Everything that a driver has to do, whatever it is made of. */
 export function describeSnapshots(driver: SnapshotDriver, identity: Identity): void {
   const because = unplayable(identity);
   const title = `the ${driver} driver as ${identity}${because === undefined ? "" : `: ${because}`}`;
   describe.skipIf(because !== undefined)(title, () => {
-    let bundle: Bundle;
-    beforeAll(async () => {
-      bundle = await bundleForChildren();
-    });
-    afterAll(() => bundle[Symbol.dispose]());
     const cases = CASES.filter(({ owners }) => identity === "root" || owners === undefined);
+    const results = new Map<string, Outcome>();
+    beforeAll(async () => {
+      using bundle = await bundleForChildren();
+      const plays = new Map<string, Omit<Scenario, "driver">>([
+        ...cases.map(({ name, base, steps }) => [name, { base, steps }] as const),
+        ...Object.entries(OTHERS),
+      ]);
+      const common = { driver, singleId: identity === "single-id" };
+      const scenarios = [...plays.values()].map((each) => ({ ...each, ...common }));
+      const outcomes = playAll(bundle, scenarios, identity);
+      [...plays.keys()].forEach((name, at) => results.set(name, outcomes[at]!));
+    });
+    const resultOf = (name: string): ScenarioResult => {
+      const outcome = results.get(name)!;
+      if ("error" in outcome) throw new Error(outcome.error);
+      return outcome;
+    };
 
-    test.each(cases)("$name", ({ base, steps, expected, names }) => {
-      const singleId = identity === "single-id";
-      const result = play(bundle, { driver, base, steps, singleId }, identity);
+    test.each(cases)("$name", ({ name, expected, names }) => {
+      const result = resultOf(name);
       for (const [path, pattern] of Object.entries(expected)) {
-        const line = result.live[Buffer.from(path, "latin1").toString("latin1")];
+        const line = result.live[path];
         if (pattern === undefined) expect(line, path).toBeUndefined();
         else expect(line, path).toMatch(pattern);
       }
-      expectSame(result.rebuilt.overlay, result.live);
-      expectSame(result.rebuilt.plain, result.live);
+      expect(result.rebuilt.overlay).toEqual(result.live);
+      expect(result.rebuilt.plain).toEqual(result.live);
       const exact = names === undefined || "length" in names ? names : names[driver];
       if (exact !== undefined) expect(result.layers.at(-1)).toEqual(exact);
       expect(result.leftovers).toEqual([]);
     });
 
-    test("a step that changes nothing gives an empty layer, and so does none at all", () => {
-      const scenario = {
-        driver,
-        base: [TREE],
-        steps: ["true", "cat etc/one; ls -R"],
-        singleId: identity === "single-id",
-      };
-      const result = play(bundle, scenario, identity);
+    test("a step that changes nothing gives an empty layer, each time", () => {
+      const result = resultOf("nothing");
       expect(result.layers).toEqual([[], []]);
       expect(result.uncompressedSizes).toEqual([1024, 1024]);
-      expectSame(result.rebuilt.plain, result.live);
+      expect(result.rebuilt.plain).toEqual(result.live);
     });
 
     test("a root without layers starts empty", () => {
-      const scenario = {
-        driver,
-        base: [],
-        steps: ["mkdir a; echo x > a/x"],
-        singleId: identity === "single-id",
-      };
-      const result = play(bundle, scenario, identity);
+      const result = resultOf("scratch");
       expect(Object.keys(result.live)).toEqual(["", "a", "a/x"]);
       expect(result.live[""]).toMatch(/^40755 0:0/);
-      expectSame(result.rebuilt.overlay, result.live);
+      expect(result.rebuilt.overlay).toEqual(result.live);
     });
 
     test("a layer that is added on top counts as known, and changes after it count", () => {
-      const result = play(
-        bundle,
-        {
-          driver,
-          base: [TREE],
-          steps: ["echo 1 > var/first"],
-          add: ["mkdir -p var; echo copied > var/copied; chmod 750 var; : > var/.wh.first"],
-          moreSteps: ["echo 2 > var/second"],
-          singleId: identity === "single-id",
-        },
-        identity,
-      );
+      const result = resultOf("added");
       expect(result.layers.at(-1)).toEqual(["var/", "var/second"]);
       expect(result.live["var/first"]).toBeUndefined();
       expect(result.live["var"]).toMatch(/^40750/);
-      expectSame(result.rebuilt.overlay, result.live);
-      expectSame(result.rebuilt.plain, result.live);
+      expect(result.rebuilt.overlay).toEqual(result.live);
+      expect(result.rebuilt.plain).toEqual(result.live);
     });
 
     test("times later than the clamp become it, in the layer and in the root", () => {
-      const clampMtimeNs = "1500000000000000000";
-      const steps = [
-        "echo x > var/x; ln -s x var/l; mkdir var/d; echo o > var/o; touch -d @1400000000.5 var/o",
-      ];
-      const result = play(
-        bundle,
-        {
-          driver,
-          base: [TREE],
-          steps,
-          moreSteps: ["echo y > etc/y"],
-          clampMtimeNs,
-          singleId: identity === "single-id",
-        },
-        identity,
-      );
+      const { live, rebuilt, layers } = resultOf("clamped");
       for (const path of ["var", "var/x", "var/l", "var/d"]) {
-        expect(result.live[path], path).toContain(`mtime ${clampMtimeNs} `.trimEnd());
+        expect(live[path], path).toContain(`mtime ${OTHERS.clamped.clampMtimeNs}`);
       }
-      expect(result.live["var/o"]).toContain("mtime 1400000000500000000");
-      // The last step itself is clamped after its state was taken.
-      const { live } = result;
-      const rebuilt = Object.fromEntries(
-        Object.entries(result.rebuilt.plain).filter(([path]) => !path.startsWith("etc")),
-      );
-      expectSame(
-        rebuilt,
-        Object.fromEntries(Object.entries(live).filter(([path]) => !path.startsWith("etc"))),
-      );
-      expect(result.layers.at(-1)).toEqual(["etc/", "etc/y"]);
+      expect(live["var/o"]).toContain("mtime 1400000000500000000");
+      // The last step is clamped after its state was taken.
+      const settled = (state: State): [string, string][] =>
+        Object.entries(state).filter(([path]) => !path.startsWith("etc"));
+      expect(settled(rebuilt.plain)).toEqual(settled(live));
+      expect(settled(rebuilt.overlay)).toEqual(settled(live));
+      expect(layers.at(-1)).toEqual(["etc/", "etc/y"]);
     });
   });
-}
-
-/** Times of directories that no layer describes are nobody's: this suite has none. */
-function expectSame(rebuilt: State, live: State): void {
-  expect(rebuilt).toEqual(live);
 }
