@@ -4,7 +4,7 @@ import { basename, dirname, join, sep } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { errnoOf } from "../errors.js";
 
-/** Files deleted in one go, without the four times slower way over the pool; the event loop waits some milliseconds. */
+/** Files deleted in one go, without the slower way over the pool; the event loop waits some milliseconds. */
 const BATCH = 256;
 /** open(2), O_PATH: Node has no name for it. The same on every processor that Node runs on under Linux. */
 const O_PATH = 0o10000000;
