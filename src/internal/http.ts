@@ -145,6 +145,8 @@ class PooledClient implements HttpClient {
         body: guard.body(request),
         headersTimeout: 0,
         bodyTimeout: 0,
+        // The library would close the connection after each HEAD, for servers that send a body with it.
+        reset: false,
         signal: guard.signal,
       });
       if (data.statusCode === 407) {

@@ -122,10 +122,11 @@ class InMemory implements MemoryRegistry {
   constructor(options: MemoryRegistryOptions) {
     this.#options = options;
     const answer = (request: IncomingMessage, response: ServerResponse): void => {
+      const { socket } = request;
       this.#serve(request, response).catch((error: unknown) => {
         if (!(error instanceof Cut) && !response.headersSent)
           response.writeHead(500).end(String(error));
-        else request.socket.destroy();
+        else socket.destroy();
       });
     };
     this.#server =
@@ -429,8 +430,9 @@ class InMemory implements MemoryRegistry {
     if (fault.kind === "truncate") return void response.end();
     if (fault.kind === "stall") return;
     // What was written must arrive before the connection is cut.
+    const { socket } = request;
     await sleep(20);
-    request.socket.destroy();
+    socket.destroy();
   }
 }
 
