@@ -26,9 +26,9 @@ async function play(
   scenario: Scenario,
 ): Promise<ScenarioResult> {
   const base = scenario.base.map((script, at) =>
-    makeLayer(place, script, scenario.tarOptions?.[at] ?? []),
+    makeLayer(place, script, scenario.tarOptions?.[at] ?? [], scenario.premade ?? false),
   );
-  const added = (scenario.add ?? []).map((script) => makeLayer(place, script, []));
+  const added = (scenario.add ?? []).map((script) => makeLayer(place, script, [], false));
   const open = (driver: SnapshotDriver, name: string): LayerHost => {
     const staging = join(place, `${name}-staging`);
     const layersDirectory = join(place, `${name}-layers`);
@@ -107,10 +107,16 @@ function blobOf({ layer, blobFile }: SealedFiles): LayerBlob {
   return { diffId: layer.diffId, path: blobFile, compression: "none" };
 }
 
-function makeLayer(place: string, script: string, tarOptions: readonly string[]): LayerBlob {
+function makeLayer(
+  place: string,
+  script: string,
+  tarOptions: readonly string[],
+  premade: boolean,
+): LayerBlob {
   const directory = mkdtempSync(join(place, "content-"));
   const path = `${directory}.tar`;
   execFileSync("sh", ["-e", "-c", `umask 022\n${script}`], { cwd: directory });
+  if (premade) return layerAt(join(directory, "layer.tar"));
   const names = tarOptions.length > 0 ? tarOptions : ["."];
   execFileSync(
     "tar",
@@ -124,6 +130,10 @@ function makeLayer(place: string, script: string, tarOptions: readonly string[])
     ].concat("--xattrs-include=security.capability", "--sparse", "-cf", path, ...names),
     { cwd: directory },
   );
+  return layerAt(path);
+}
+
+function layerAt(path: string): LayerBlob {
   const hex = createHash("sha256").update(readFileSync(path)).digest("hex");
   return { diffId: diffIdFromHex(hex), path, compression: "none" };
 }

@@ -8,6 +8,8 @@ export interface Scenario {
   readonly base: readonly string[];
   /** Options of tar(1) for the layer of the same number. */
   readonly tarOptions?: readonly (readonly string[])[];
+  /** The scripts of `base` make `layer.tar` themselves. */
+  readonly premade?: boolean;
   /** Shell scripts, with the mounted root as their working directory; each is sealed as a layer. */
   readonly steps: readonly string[];
   /** Layers made like `base` that are added on top after the steps, before `moreSteps`. */
