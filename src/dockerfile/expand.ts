@@ -2,12 +2,12 @@ import { fail } from "./diagnostic.js";
 import { LexError, lex, type LexOptions, type Lexed } from "./shell-lexer.js";
 import type { Expansion, Heredoc, Scope, Span, Word } from "./types.js";
 
-function lexAt(text: string, options: LexOptions, span: Span): Lexed {
+function lexAt(text: string, options: LexOptions, place: Span | ((at: number) => Span)): Lexed {
   try {
     return lex(text, options);
   } catch (error) {
-    if (error instanceof LexError) fail("expansion", error.message, span);
-    throw error;
+    if (!(error instanceof LexError)) throw error;
+    fail("expansion", error.message, typeof place === "function" ? place(error.at) : place);
   }
 }
 
@@ -40,12 +40,20 @@ export function heredocText(heredoc: Heredoc): string {
 /**
  * The body of a COPY or ADD heredoc as the file's content. Its escape character is always the backslash, and quotes
  * stay.
- * @throws DockerfileError at the heredoc's word
+ * @throws DockerfileError at the line of the body
  */
 export function expandHeredoc(heredoc: Heredoc, scope: Scope): Expansion {
   const text = heredocText(heredoc);
   if (!heredoc.expand) return { value: text, unset: [] };
   const options = { ...optionsOf(scope), escape: "\\", plainQuotes: true } as const;
-  const { value, unset } = lexAt(text, options, heredoc.span);
+  const place = (at: number): Span => bodyLine(heredoc, text.slice(0, at).split("\n").length - 1);
+  const { value, unset } = lexAt(text, options, place);
   return { value, unset: [...unset] };
+}
+
+/** The place of a line of the body; stripping tabs moves no line. */
+function bodyLine({ body, content }: Heredoc, index: number): Span {
+  const lines = content.split("\n");
+  const start = body.start + lines.slice(0, index).join("\n").length + (index > 0 ? 1 : 0);
+  return { file: body.file, start, end: start + (lines[index]?.length ?? 0) };
 }

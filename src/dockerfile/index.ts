@@ -18,6 +18,7 @@ export {
 export { isSecretName } from "./lint/instructions.js";
 export { parseDockerfile, parseTrigger, type ParseOptions } from "./parse.js";
 export { planStages, withTriggers } from "./plan.js";
+export { formatInstruction, printDockerfile } from "./print.js";
 export { resolveFrom } from "./stage-graph.js";
 export type {
   Add,

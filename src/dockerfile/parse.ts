@@ -6,6 +6,7 @@ import { nearestKeyword, readInstruction } from "./instructions/read.js";
 import { checkTrigger, onbuildTrigger } from "./instructions/simple.js";
 import { Flags } from "./flags.js";
 import { lintFile } from "./lint/index.js";
+import { keywordOf } from "./lint/report.js";
 import { Lines, type LogicalLine } from "./lines.js";
 import { splitStatement, type Statement } from "./statement.js";
 import type {
@@ -114,7 +115,9 @@ class Assembler {
     else if (instruction.kind === "ARG") this.globals.push(instruction);
     else if (!this.#orphan) {
       this.#orphan = true;
-      const { kind, span } = instruction;
+      const { kind } = instruction;
+      const end = instruction.span.start + keywordOf(instruction).length;
+      const span = { ...instruction.span, end };
       const hint = "begin the Dockerfile with FROM; only ARG may stand before it";
       this.#problems.error("no-stage", `no build stage in current context: ${kind}`, span, hint);
     }

@@ -10,7 +10,10 @@ const DIGIT = /\p{Nd}/u;
 const SPECIAL = "@*#?-$!0";
 
 /** Why a word cannot be expanded. */
-export class LexError extends Error {}
+export class LexError extends Error {
+  /** Index in the text where the offending quote, escape or substitution begins. */
+  at = 0;
+}
 
 export interface LexOptions {
   readonly escape: EscapeToken;
@@ -74,6 +77,8 @@ class Lexer {
   readonly unset = new Set<string>();
   #at = 0;
   #depth = 0;
+  /** Where what is being read at the outermost level begins. */
+  token = 0;
 
   constructor(text: string, options: LexOptions) {
     this.#text = text;
@@ -85,6 +90,7 @@ class Lexer {
     let result = "";
     while (!this.#done) {
       const start = this.#at;
+      if (stop === undefined) this.token = start;
       const char = this.#next();
       if (char === stop) return result;
       if (char === "$") {
@@ -252,7 +258,8 @@ class Lexer {
 
   #unsupported(modifier: string): never {
     if (this.#done && modifier === ":") throw new LexError("syntax error: missing '}'");
-    throw new LexError(`unsupported modifier (${modifier}) in substitution`);
+    const shown = JSON.stringify(modifier).slice(1, -1);
+    throw new LexError(`unsupported modifier (${shown}) in substitution`);
   }
 }
 
@@ -287,6 +294,11 @@ function modify(name: string, value: string | undefined, modifier: string, word:
 export function lex(text: string, options: LexOptions): Lexed {
   const lexer = new Lexer(text, options);
   const words = new Words();
-  const value = lexer.read(undefined, options.rawEscapes === true, words);
-  return { value, words: words.list, unset: lexer.unset };
+  try {
+    const value = lexer.read(undefined, options.rawEscapes === true, words);
+    return { value, words: words.list, unset: lexer.unset };
+  } catch (error) {
+    if (error instanceof LexError) error.at = lexer.token;
+    throw error;
+  }
 }
