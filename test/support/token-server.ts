@@ -160,9 +160,9 @@ class Tokens implements TokenServer {
   #userOfHeader(request: IncomingMessage): string | undefined {
     const header = request.headers.authorization;
     if (header === undefined) return "";
-    const [user = "", password = ""] = Buffer.from(header.replace(/^Basic /, ""), "base64")
-      .toString()
-      .split(":");
+    const pair = Buffer.from(header.replace(/^Basic /, ""), "base64").toString();
+    const colon = pair.indexOf(":");
+    const [user, password] = [pair.slice(0, colon), pair.slice(colon + 1)];
     return this.#options.users?.[user] === password ? user : undefined;
   }
 
