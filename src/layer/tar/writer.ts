@@ -130,7 +130,7 @@ function ustarBlock(
   writeOctal(block, 337, 8, Math.min(entry.devMinor ?? 0, MAX_OCTAL_7));
   block.set(name[0], 345);
   let sum = 8 * 0x20;
-  for (const byte of block) sum += byte;
+  for (let i = 0; i < BLOCK; i++) sum += block[i] ?? 0;
   writeOctal(block, 148, 7, sum);
   block[155] = 0x20;
   return block;
@@ -150,7 +150,7 @@ function splitName(name: Buffer): readonly [Uint8Array, Uint8Array] | undefined 
 }
 
 function isAscii(bytes: Uint8Array): boolean {
-  for (const byte of bytes) if (byte >= 0x80) return false;
+  for (let i = 0; i < bytes.length; i++) if ((bytes[i] ?? 0) >= 0x80) return false;
   return true;
 }
 
