@@ -1,14 +1,19 @@
 /** A suggestion differs in fewer edits than this (BuildKit's measure). */
 const MAX_DISTANCE = 3;
 
+/** Insertions, deletions, replacements, and two neighbours changing places: one edit each. */
 function distance(a: string, b: string): number {
+  let before: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i += 1) {
     const row = [i];
     for (let j = 1; j <= b.length; j += 1) {
       const replace = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row.push(Math.min(replace, (previous[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
+      const swaps = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swap = swaps ? (before[j - 2] ?? replace) + 1 : replace;
+      row.push(Math.min(replace, swap, (previous[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
     }
+    before = previous;
     previous = row;
   }
   return previous[b.length] ?? 0;
