@@ -1,15 +1,9 @@
 const HIDDEN = "***";
 
 /** Query parameters that registries and token servers use and that say nothing secret. */
-const OPEN_PARAMETERS: ReadonlySet<string> = new Set([
-  "digest",
-  "mount",
-  "from",
-  "scope",
-  "service",
-  "n",
-  "last",
-]);
+const OPEN_PARAMETERS: ReadonlySet<string> = new Set(
+  "digest mount from scope service n last".split(" "),
+);
 
 const SECRET_HEADER = /authorization|cookie|token|secret|api-?key|signature/i;
 const URL_HEADER = /^(?:location|content-location|referer|link)$/i;

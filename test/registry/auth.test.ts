@@ -110,9 +110,9 @@ describe("basic", () => {
 
 describe("tokens", () => {
   test.each([
-    ["GET with a user and a password", { users, flows: ["get"] }, "get"],
-    ["POST where GET is not known", { users, flows: ["post"] }, "post"],
-    ["access_token as the field's name", { users, field: "access_token" }, "get"],
+    ["GET with a user and a password", { users, flows: ["get"] }],
+    ["POST where GET is not known", { users, flows: ["post"] }],
+    ["access_token as the field's name", { users, field: "access_token" }],
   ] as const)("%s", async (_, options) => {
     await using tokens = await startTokenServer(options);
     await using server = await startMemoryRegistry({ auth: { kind: "bearer", tokens } });

@@ -4,6 +4,11 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
+const EC_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+
+function openssl(...lines: readonly (readonly string[])[]): Promise<unknown> {
+  return run("openssl", lines.flat());
+}
 
 export interface Authority {
   /** PEM file. */
@@ -27,11 +32,10 @@ export async function makeAuthority(
   await mkdir(directory, { recursive: true });
   const certificateFile = join(directory, "ca.pem");
   const caKey = join(directory, "ca.key");
-  await run("openssl", [
-    ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
-    ...["-days", "2", "-subj", `/CN=${name}`, "-keyout", caKey, "-out", certificateFile],
-    ...["-addext", "basicConstraints=critical,CA:TRUE"],
-  ]);
+  await openssl(
+    ["req", "-x509", ...EC_KEY, "-days", "2", "-subj", `/CN=${name}`],
+    ["-keyout", caKey, "-out", certificateFile, "-addext", "basicConstraints=critical,CA:TRUE"],
+  );
   return {
     certificateFile,
     async issue(commonName, altNames) {
@@ -43,14 +47,20 @@ export async function makeAuthority(
         `${base}.ext`,
       ];
       await writeFile(extensions, `subjectAltName=${altNames}\n`);
-      await run("openssl", [
-        ...["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
-        ...["-subj", `/CN=${commonName}`, "-keyout", keyFile, "-out", request],
+      await openssl([
+        "req",
+        ...EC_KEY,
+        "-subj",
+        `/CN=${commonName}`,
+        "-keyout",
+        keyFile,
+        "-out",
+        request,
       ]);
-      await run("openssl", [
-        ...["x509", "-req", "-days", "2", "-in", request, "-CA", certificateFile, "-CAkey", caKey],
-        ...["-CAcreateserial", "-extfile", extensions, "-out", issuedFile],
-      ]);
+      await openssl(
+        ["x509", "-req", "-days", "2", "-in", request, "-CA", certificateFile, "-CAkey", caKey],
+        ["-CAcreateserial", "-extfile", extensions, "-out", issuedFile],
+      );
       return {
         certificateFile: issuedFile,
         keyFile,
