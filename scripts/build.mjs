@@ -1,7 +1,33 @@
 // Bundles src into dist: one file per entry with shared chunks, so that a start reads few files.
 import { spawnSync } from "node:child_process";
+import { createRequire } from "node:module";
 import { rmSync } from "node:fs";
 import { build } from "esbuild";
+
+const require = createRequire(import.meta.url);
+/**
+ * A CommonJS package that is imported when first needed becomes a chunk of its own, and such a chunk has a default
+ * export alone. This puts a module with the package's names between the two.
+ */
+const namesOfLazyPackages = {
+  name: "names-of-lazy-packages",
+  setup(plugins) {
+    plugins.onResolve({ filter: /^[^./]/ }, ({ path, kind }) =>
+      kind === "dynamic-import" && LAZY_COMMONJS.includes(path)
+        ? { path, namespace: "lazy" }
+        : undefined,
+    );
+    plugins.onLoad({ filter: /.*/, namespace: "lazy" }, ({ path }) => ({
+      contents: `export { default, ${namesOf(path)} } from ${JSON.stringify(path)};`,
+      resolveDir: process.cwd(),
+    }));
+  },
+};
+const namesOf = (path) =>
+  Object.keys(require(path)).filter(
+    (name) => /^[A-Za-z_$][\w$]*$/.test(name) && name !== "default",
+  );
+const LAZY_COMMONJS = ["undici", "fast-glob"];
 
 rmSync("dist", { recursive: true, force: true });
 await build({
@@ -22,6 +48,7 @@ await build({
   format: "esm",
   platform: "node",
   target: "node20",
+  plugins: [namesOfLazyPackages],
   external: ["koffi", "@cloudpss/zstd"],
   // CommonJS packages inside an ES module need a `require`.
   banner: {

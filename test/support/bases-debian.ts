@@ -8,8 +8,11 @@ const SUITE = "bookworm";
 const DEFAULT_MIRROR = "http://deb.debian.org/debian";
 const HOST_CAS = "/etc/ssl/certs/ca-certificates.crt";
 
-/** Makes the root filesystem's archive. `dir` holds what it needs on the way and is left as it was. */
-export async function bootstrapDebian(dir: string): Promise<Buffer> {
+/** Makes the root filesystem's archive, with `packages` besides the smallest system. `dir` holds what it needs on the way and is left as it was. */
+export async function bootstrapDebian(
+  dir: string,
+  packages: readonly string[] = [],
+): Promise<Buffer> {
   const archive = join(dir, "debian.tar");
   const acquire = join(dir, "acquire.conf");
   const mirror = await hostMirror();
@@ -19,7 +22,7 @@ export async function bootstrapDebian(dir: string): Promise<Buffer> {
     "--variant=minbase",
     `--aptopt=${acquire}`,
     '--aptopt=Acquire::Check-Valid-Until "false"',
-    "--include=ca-certificates",
+    `--include=${["ca-certificates", ...packages].join(",")}`,
     ...["doc", "man", "locale"].map((kind) => `--dpkgopt=path-exclude=/usr/share/${kind}/*`),
     ...(existsSync(acquire)
       ? [`--customize-hook=upload ${acquire} /etc/apt/apt.conf.d/90tsbuild-test`]

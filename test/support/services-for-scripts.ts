@@ -1,15 +1,16 @@
 /** What scripts (conformance, demo, bench) need of the tests' services, in one module. */
 export {
   busyboxBase,
+  busyboxTar,
   cacheDir,
   cached,
   debianBase,
-  nastyBase,
   pushBase,
   writeLayout,
 } from "./bases.js";
+export { bootstrapDebian } from "./bases-debian.js";
 export { startRegistry } from "./services.js";
-export { readTar } from "./tools-tar.js";
+export { readTar, writeTar } from "./tools-tar.js";
 export { lacksTools, mustRun, removeTree, run, tempDir } from "./tools.js";
 export {
   asUser,
