@@ -36,16 +36,13 @@ export function openClient({ process: child, complaint }: SpawnedChild): Client 
     for (const { reject } of pending.values()) reject(error);
     pending.clear();
   };
-  const ended = new Promise<void>((resolve) => {
-    child.once("close", (code, signal) => {
-      const how = signal ?? `exit code ${code ?? "unknown"}`;
-      const said = complaint();
-      failAll(said === "" ? `it ended (${how})` : said);
-      resolve();
-    });
+  // Not "close": Node never emits it once this end has hung up first.
+  const ended = exitOf(child).then((how) => {
+    const said = complaint();
+    failAll(said === "" ? `it ended (${how})` : said);
   });
   child.on("message", (message: FromChild) => receive(message, pending));
-  // A failed send; the "close" event brings the reason.
+  // A failed send; the "exit" event brings the reason.
   child.on("error", () => undefined);
 
   const ask = <R extends Request>(
@@ -90,8 +87,18 @@ export function openClient({ process: child, complaint }: SpawnedChild): Client 
   return { ask, ended, [Symbol.asyncDispose]: close };
 }
 
+/** Settles when the process is gone and its last words are read. */
+async function exitOf(child: ChildProcess): Promise<string> {
+  const silent = new Promise((resolve) => void child.stderr?.once("close", resolve));
+  const how = await new Promise<string>((resolve) => {
+    child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code ?? "unknown"}`));
+  });
+  await silent;
+  return how;
+}
+
 function send(child: ChildProcess, message: ToChild): void {
-  // A closed channel is no news: "close" follows and settles everything.
+  // A closed channel is no news: "exit" follows and settles everything.
   if (child.connected) child.send(message, () => undefined);
 }
 

@@ -1,4 +1,4 @@
-import { getSystemErrorName } from "node:util";
+import { constants } from "node:os";
 import koffi from "koffi";
 
 /** What may cross into C: numbers, 64-bit numbers, text, buffers, and null-terminated lists of text. */
@@ -34,7 +34,7 @@ export function loadLibc(): Libc {
     (name: string, call: (...values: readonly CValue[]) => unknown): CFunction =>
     (...values) => {
       const result = Number(call(...values));
-      if (result === -1) throw new SystemCallError(name, getSystemErrorName(-koffi.errno()));
+      if (result === -1) throw new SystemCallError(name, errnoName(koffi.errno()));
       return result;
     };
   return {
@@ -47,6 +47,12 @@ export function loadLibc(): Libc {
       return checked(name, (...values) => call(number, ...values));
     },
   };
+}
+
+/** util.getSystemErrorName does not know them all: ENOEXEC, for one. */
+function errnoName(number: number): string {
+  const found = Object.entries(constants.errno).find(([, value]) => value === number);
+  return found?.[0] ?? `errno ${number}`;
 }
 
 /** The texts of strerror(3) for what people meet; the name alone for the rest. */
