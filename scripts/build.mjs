@@ -1,7 +1,7 @@
 // Bundles src into dist: one file per entry with shared chunks, so that a start reads few files.
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
-import { rmSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
 import { build } from "esbuild";
 
 const require = createRequire(import.meta.url);
@@ -29,7 +29,8 @@ const namesOf = (path) =>
   );
 const LAZY_COMMONJS = ["undici", "fast-glob"];
 
-rmSync("dist", { recursive: true, force: true });
+// Beside, and then in the place of the old one: a command that is running meanwhile finds its files.
+const fresh = `node_modules/.tsbuild-dist-${process.pid}`;
 await build({
   // Everything that is started by its path: the command, the library's doors, the processes and the threads.
   entryPoints: [
@@ -42,7 +43,7 @@ await build({
     "src/worker/root-thread.ts",
   ],
   outbase: "src",
-  outdir: "dist",
+  outdir: fresh,
   bundle: true,
   splitting: true,
   format: "esm",
@@ -56,6 +57,8 @@ await build({
   },
   logLevel: "warning",
 });
+rmSync("dist", { recursive: true, force: true });
+renameSync(fresh, "dist");
 if (process.argv.includes("--types")) {
   const tsc = spawnSync("node_modules/.bin/tsc", ["-p", "tsconfig.json", "--emitDeclarationOnly"], {
     stdio: "inherit",
