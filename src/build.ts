@@ -1,0 +1,73 @@
+import { TsbuildError, messageOf } from "./errors.js";
+import { Channel } from "./internal/channel.js";
+import type { BuildOptions, BuildResult } from "./build/options.js";
+import { runBuild } from "./build/run-build.js";
+import type { BuildEvent } from "./solver/events.js";
+
+/** A running build. Disposing it aborts it and waits until its processes, mounts and sockets are gone. */
+export interface Build extends AsyncDisposable {
+  /** To be read once. Output that nobody reads is dropped when it outgrows a bound; other events are kept. */
+  readonly events: AsyncIterable<BuildEvent>;
+  /** @throws TsbuildError; ABORTED when the signal or disposal stopped it. */
+  readonly result: Promise<BuildResult>;
+}
+
+/** Bytes of events that wait for a reader. */
+const EVENT_LIMIT = 16 * 1024 * 1024;
+/** What an event weighs beside its output. */
+const EVENT_WEIGHT = 256;
+
+export function start(options: BuildOptions): Build {
+  const stop = new AbortController();
+  const signal =
+    options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
+  const events = new Channel<BuildEvent>({
+    limit: EVENT_LIMIT,
+    weigh: (event) => EVENT_WEIGHT + (event.type === "step-output" ? event.chunk.length : 0),
+    key: (event) => (event.type === "transfer" ? event.id : undefined),
+    canDrop: (event) => event.type === "step-output",
+  });
+  const run = async (): Promise<BuildResult> => {
+    try {
+      return await runBuild(
+        options,
+        (event) => events.push({ time: Date.now(), ...event } as BuildEvent),
+        signal,
+      );
+    } catch (error) {
+      throw signal.aborted ? aborted(error) : asTsbuildError(error);
+    } finally {
+      events.close();
+    }
+  };
+  const result = run();
+  // Whoever awaits the result sees the failure; a caller that only reads events must not crash the process.
+  result.catch(() => undefined);
+  return {
+    events,
+    result,
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await result.catch(() => undefined);
+    },
+  };
+}
+
+/** Builds an image and pushes or writes it as the options say. */
+export async function build(options: BuildOptions): Promise<BuildResult> {
+  await using running = start(options);
+  return await running.result;
+}
+
+function aborted(error: unknown): TsbuildError {
+  if (error instanceof TsbuildError && error.code === "ABORTED") return error;
+  return new TsbuildError("ABORTED", "the build was stopped", { cause: error });
+}
+
+function asTsbuildError(error: unknown): TsbuildError {
+  if (error instanceof TsbuildError) return error;
+  return new TsbuildError("INTERNAL", `unexpected failure: ${messageOf(error)}`, {
+    cause: error,
+    hint: "this is a bug in tsbuild; --verbosity=debug prints where",
+  });
+}

@@ -1,0 +1,21 @@
+/** Closes what a build opened, last opened first; each is closed whatever the others did. */
+export class Cleanup implements AsyncDisposable {
+  readonly #opened: AsyncDisposable[] = [];
+
+  use<T extends AsyncDisposable>(opened: T): T {
+    this.#opened.push(opened);
+    return opened;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const errors: unknown[] = [];
+    for (const opened of this.#opened.splice(0).reverse()) {
+      try {
+        await opened[Symbol.asyncDispose]();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
+  }
+}

@@ -1,0 +1,68 @@
+import type { DriverName } from "../worker/types.js";
+import type { Compression, Descriptor, ImageFormat } from "../oci/types.js";
+import type { Keychain } from "../registry/types.js";
+
+/** Everything that a build can be told. Paths are relative to the process's working directory. */
+export interface BuildOptions {
+  /** A directory. */
+  readonly context: string;
+  /** Looked up as given, then below the context. Default: `Dockerfile`. */
+  readonly dockerfile?: string;
+  /** A stage's name in any case, or its number. Default: the last stage. */
+  readonly target?: string;
+  readonly buildArgs?: Readonly<Record<string, string>>;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** `os/architecture[/variant]`. Default: the machine's. */
+  readonly platform?: string;
+
+  /** References to push to. */
+  readonly destinations?: readonly string[];
+  /** `false`: the destinations only name the image. Default: true. */
+  readonly push?: boolean;
+  /** Writes an archive that `docker load` reads. */
+  readonly tarPath?: string;
+  readonly ociLayoutPath?: string;
+  /** Written last, when everything else is complete. */
+  readonly digestFile?: string;
+  readonly imageNameWithDigestFile?: string;
+  readonly imageNameTagWithDigestFile?: string;
+
+  readonly compression?: Compression;
+  readonly compressionLevel?: number;
+  /** Default: the base image's, OCI from scratch. */
+  readonly imageFormat?: ImageFormat;
+  /** Times become `SOURCE_DATE_EPOCH` (a build argument or the environment's), or 0. */
+  readonly reproducible?: boolean;
+
+  /** Where blobs and unpacked layers are kept between builds. Default: `$TSBUILD_STORE`, `$XDG_CACHE_HOME/tsbuild`, `~/.cache/tsbuild`. */
+  readonly store?: string;
+  readonly driver?: "auto" | DriverName;
+
+  readonly insecurePush?: boolean;
+  readonly insecurePull?: boolean;
+  /** `host[:port]` */
+  readonly insecureRegistries?: readonly string[];
+  readonly skipTlsVerify?: boolean;
+  readonly skipTlsVerifyRegistries?: readonly string[];
+  /** `from=to[/prefix]`, in the order in which they are tried. */
+  readonly registryMap?: readonly string[];
+  readonly skipPushPermissionCheck?: boolean;
+  /** Default: the files and helpers that `DOCKER_CONFIG` and its kin name. */
+  readonly keychain?: Keychain;
+
+  /** `DOCKER_CONFIG`, `HOME`, `HTTP_PROXY`, `SSL_CERT_DIR` and the like are read from here alone. A program usually gives `process.env`. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Aborting stops every step and leaves nothing behind. */
+  readonly signal?: AbortSignal;
+}
+
+export interface BuildResult {
+  /** The manifest's. */
+  readonly image: Descriptor;
+  /** The image's id: the digest of its config. */
+  readonly configDigest: string;
+  /** References that now name the image, with their registry. */
+  readonly pushed: readonly string[];
+  /** Files and directories that were written. */
+  readonly written: readonly string[];
+}

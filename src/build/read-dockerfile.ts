@@ -1,0 +1,61 @@
+import { constants } from "node:fs";
+import { access, open } from "node:fs/promises";
+import { isAbsolute, join } from "node:path";
+import type { SourceFile } from "../dockerfile/types.js";
+import { TsbuildError, errnoOf, messageOf } from "../errors.js";
+
+/** Bytes; more than any Dockerfile that a person wrote. */
+const MAX_DOCKERFILE = 16 * 1024 * 1024;
+const DEFAULT_NAME = "Dockerfile";
+
+export interface FoundDockerfile {
+  readonly file: SourceFile;
+  /** Where it is; its ignore file stands beside it. */
+  readonly path: string;
+}
+
+/** Kaniko's look-up: as given, then below the context. @throws TsbuildError CONTEXT_UNREADABLE */
+export async function readDockerfile(
+  name: string | undefined,
+  context: string,
+): Promise<FoundDockerfile> {
+  const given = name ?? DEFAULT_NAME;
+  // Without a name the context's own Dockerfile is meant, wherever the build is started.
+  const candidates =
+    name === undefined
+      ? [join(context, given)]
+      : isAbsolute(given)
+        ? [given]
+        : [given, join(context, given)];
+  for (const path of candidates) {
+    if (await exists(path)) return { file: { path: given, text: await readText(path) }, path };
+  }
+  throw new TsbuildError(
+    "CONTEXT_UNREADABLE",
+    `tried to read the Dockerfile: ${candidates.join(" and ")} do${candidates.length > 1 ? "" : "es"} not exist`,
+    { hint: "name it with --dockerfile, relative to the working directory or to the context" },
+  );
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.F_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const { size } = await file.stat();
+    if (size > MAX_DOCKERFILE) throw new Error(`it has ${size} bytes`);
+    return await file.readFile("utf8");
+  } catch (error) {
+    const why = errnoOf(error) === "EISDIR" ? "it is a directory" : messageOf(error);
+    throw new TsbuildError("CONTEXT_UNREADABLE", `tried to read the Dockerfile ${path}: ${why}`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,62 @@
+import { readFile } from "node:fs/promises";
+import { TsbuildError } from "../errors.js";
+import { hostPlatform, parsePlatform } from "../oci/platform.js";
+import type { SolveOptions } from "../solver/types.js";
+import type { BuildOptions } from "./options.js";
+
+const LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+
+/** The options that decide what the image is, read once. @throws TsbuildError USAGE */
+export async function solveOptions(options: BuildOptions): Promise<SolveOptions> {
+  const buildPlatform = hostPlatform();
+  const { compression, compressionLevel, imageFormat, platform } = options;
+  if (compression === "zstd" && imageFormat === "docker") {
+    throw new TsbuildError("USAGE", "Docker's image format has no zstd layers", {
+      hint: "use --image-format=oci or --compression=gzip",
+    });
+  }
+  return {
+    buildArgs: new Map(Object.entries(options.buildArgs ?? {})),
+    labels: new Map(Object.entries(options.labels ?? {})),
+    buildPlatform,
+    targetPlatform: platform === undefined ? buildPlatform : parsePlatform(platform),
+    platformRequested: platform !== undefined,
+    compression: compression ?? "gzip",
+    ...(compressionLevel === undefined ? {} : { compressionLevel }),
+    ...(imageFormat === undefined ? {} : { imageFormat }),
+    rewriteTimestamp: options.reproducible ?? false,
+    hosts: await readOr("/etc/hosts", LOCALHOST),
+    resolvConf: await readOr("/etc/resolv.conf", ""),
+  };
+}
+
+/**
+ * https://reproducible-builds.org/specs/source-date-epoch/
+ * @param declared what the Dockerfile's global ARG says, with the build arguments in it
+ * @throws TsbuildError USAGE
+ */
+export function sourceDateEpoch(
+  options: BuildOptions,
+  declared: string | undefined,
+): number | undefined {
+  const named =
+    options.buildArgs?.["SOURCE_DATE_EPOCH"] ??
+    declared ??
+    options.environment?.["SOURCE_DATE_EPOCH"] ??
+    "";
+  if (named === "") return options.reproducible === true ? 0 : undefined;
+  if (!/^\d{1,12}$/.test(named)) {
+    throw new TsbuildError("USAGE", `invalid SOURCE_DATE_EPOCH: "${named}"`, {
+      hint: "expected seconds since 1970-01-01, as date +%s prints them",
+    });
+  }
+  return Number(named);
+}
+
+async function readOr(path: string, otherwise: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch {
+    return otherwise;
+  }
+}

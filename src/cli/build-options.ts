@@ -1,0 +1,107 @@
+import type { BuildOptions } from "../index.js";
+import type { FlagName } from "./flags.js";
+import type { ParsedFlags } from "./parse-flags.js";
+import { UsageError } from "./usage-error.js";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+/** Kaniko's default. */
+const DEFAULT_CONTEXT = "/workspace/";
+
+/** The library's options from flags and environment. @throws UsageError */
+export function buildOptions(flags: ParsedFlags, environment: Environment): BuildOptions {
+  const text = (name: FlagName): string | undefined => flags.one.get(name);
+  const list = (name: FlagName): readonly string[] => flags.many.get(name) ?? [];
+  const flag = (name: FlagName): boolean => text(name) === "true";
+  const options: Record<keyof BuildOptions, unknown> = {
+    context: contextDirectory(text("context") ?? DEFAULT_CONTEXT),
+    dockerfile: text("dockerfile"),
+    target: text("target"),
+    buildArgs: buildArgs(list("build-arg"), environment),
+    labels: labels(list("label")),
+    platform: text("custom-platform"),
+    destinations: list("destination"),
+    push: !noPush(flags, environment),
+    tarPath: text("tar-path"),
+    ociLayoutPath: text("oci-layout-path"),
+    digestFile: text("digest-file"),
+    imageNameWithDigestFile: text("image-name-with-digest-file"),
+    imageNameTagWithDigestFile: text("image-name-tag-with-digest-file"),
+    compression: text("compression"),
+    compressionLevel: level(text("compression-level")),
+    imageFormat: text("image-format"),
+    reproducible: flag("reproducible"),
+    store: text("store"),
+    driver: text("driver"),
+    insecurePush: flag("insecure"),
+    insecurePull: flag("insecure-pull"),
+    insecureRegistries: list("insecure-registry"),
+    skipTlsVerify: flag("skip-tls-verify"),
+    skipTlsVerifyRegistries: list("skip-tls-verify-registry"),
+    registryMap: registryMap(flags, environment),
+    skipPushPermissionCheck: flag("skip-push-permission-check"),
+    keychain: undefined,
+    environment,
+    signal: undefined,
+  };
+  // Choices were checked against the table; an option that was not given is left out.
+  return Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value !== undefined),
+  ) as unknown as BuildOptions;
+}
+
+/** Kaniko's `dir://` is a directory; its other schemes are refused by name for now. */
+function contextDirectory(context: string): string {
+  if (context.startsWith("dir://")) return context.slice("dir://".length);
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(context)?.[1];
+  if (scheme === undefined) return context;
+  throw new UsageError(`a context at ${scheme}:// is not supported yet`, "give a directory");
+}
+
+/** A name alone takes the environment's value, and is left out when there is none: Docker's rule. */
+function buildArgs(given: readonly string[], environment: Environment): Record<string, string> {
+  const args: Record<string, string> = {};
+  for (const one of given) {
+    const equals = one.indexOf("=");
+    const name = equals < 0 ? one : one.slice(0, equals);
+    if (name === "") usage(`--build-arg "${one}" has no name`);
+    const value = equals < 0 ? environment[name] : one.slice(equals + 1);
+    if (value !== undefined) args[name] = value;
+  }
+  return args;
+}
+
+function labels(given: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    given.map((one) => {
+      const equals = one.indexOf("=");
+      if (equals <= 0) usage(`--label "${one}" is not name=value`);
+      return [one.slice(0, equals), one.slice(equals + 1)];
+    }),
+  );
+}
+
+/** The environment wins over the flag, as in Kaniko. */
+function noPush(flags: ParsedFlags, environment: Environment): boolean {
+  const named = environment["KANIKO_NO_PUSH"];
+  if (named === undefined || named === "") return flags.one.get("no-push") === "true";
+  return ["1", "t", "T", "true", "TRUE", "True"].includes(named);
+}
+
+function registryMap(flags: ParsedFlags, environment: Environment): readonly string[] {
+  const { KANIKO_REGISTRY_MIRROR: mirror = "", KANIKO_REGISTRY_MAP: map = "" } = environment;
+  const mirrors = [...(flags.many.get("registry-mirror") ?? []), mirror].filter(Boolean);
+  const maps = [...(flags.many.get("registry-map") ?? []), map].flatMap((one) => one.split(";"));
+  return [
+    ...maps.filter(Boolean),
+    ...mirrors.map((host) => `index.docker.io=${host.replace(/^https?:\/\//, "")}`),
+  ];
+}
+
+function level(text: string | undefined): number | undefined {
+  // Kaniko's -1 means "the default".
+  return text === undefined || text === "-1" ? undefined : Number(text);
+}
+
+function usage(message: string): never {
+  throw new UsageError(message);
+}

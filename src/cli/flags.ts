@@ -1,0 +1,266 @@
+/**
+ * Every flag of Kaniko's executor and our own, as data: parsing, the help text and the refusals all read this table.
+ */
+export interface FlagSpec {
+  readonly name: string;
+  readonly short?: string;
+  /** `list` may be repeated; `pairs` is a list of `name=value`; `flag` needs no value. */
+  readonly type: "string" | "number" | "list" | "pairs" | "flag";
+  /** Other spellings that Kaniko accepts. */
+  readonly aliases?: readonly string[];
+  readonly choices?: readonly string[];
+  /** What the value is called in the help. */
+  readonly value?: string;
+  readonly help: string;
+  readonly group: "Build" | "Output" | "Registry" | "Environment" | "Messages";
+}
+
+export const FLAGS = [
+  {
+    name: "dockerfile",
+    short: "f",
+    type: "string",
+    value: "PATH",
+    group: "Build",
+    help: "the Dockerfile; looked up as given, then below the context (default Dockerfile)",
+  },
+  {
+    name: "context",
+    short: "c",
+    type: "string",
+    value: "DIR",
+    group: "Build",
+    help: "the directory that COPY and ADD read (default /workspace)",
+  },
+  {
+    name: "build-arg",
+    type: "pairs",
+    value: "NAME[=VALUE]",
+    group: "Build",
+    help: "sets an ARG; without a value the environment's is taken",
+  },
+  {
+    name: "target",
+    type: "string",
+    value: "STAGE",
+    group: "Build",
+    help: "the stage to build (default the last)",
+  },
+  {
+    name: "label",
+    type: "pairs",
+    value: "NAME=VALUE",
+    group: "Build",
+    help: "adds a label to the image",
+  },
+  {
+    name: "custom-platform",
+    type: "string",
+    aliases: ["platform", "customPlatform"],
+    value: "OS/ARCH",
+    group: "Build",
+    help: "the platform to build for (default this machine's)",
+  },
+  {
+    name: "reproducible",
+    type: "flag",
+    group: "Build",
+    help: "times in the image become SOURCE_DATE_EPOCH, or 0",
+  },
+  {
+    name: "destination",
+    short: "d",
+    type: "list",
+    value: "REF",
+    group: "Output",
+    help: "where to push; may be repeated",
+  },
+  {
+    name: "no-push",
+    type: "flag",
+    group: "Output",
+    help: "build only; destinations then only name the image",
+  },
+  {
+    name: "tar-path",
+    type: "string",
+    aliases: ["tarPath"],
+    value: "FILE",
+    group: "Output",
+    help: "writes an archive that docker load reads",
+  },
+  {
+    name: "oci-layout-path",
+    type: "string",
+    value: "DIR",
+    group: "Output",
+    help: "writes an OCI image layout",
+  },
+  {
+    name: "digest-file",
+    type: "string",
+    value: "FILE",
+    group: "Output",
+    help: "writes the image's digest, when everything else is done",
+  },
+  {
+    name: "image-name-with-digest-file",
+    type: "string",
+    value: "FILE",
+    group: "Output",
+    help: "writes repository@digest, a line for each destination",
+  },
+  {
+    name: "image-name-tag-with-digest-file",
+    type: "string",
+    value: "FILE",
+    group: "Output",
+    help: "writes repository:tag@digest, a line for each destination",
+  },
+  {
+    name: "compression",
+    type: "string",
+    choices: ["gzip", "zstd"],
+    group: "Output",
+    help: "how new layers are compressed (default gzip)",
+  },
+  {
+    name: "compression-level",
+    type: "number",
+    value: "N",
+    group: "Output",
+    help: "the compressor's level (default its own)",
+  },
+  {
+    name: "image-format",
+    type: "string",
+    choices: ["oci", "docker"],
+    group: "Output",
+    help: "the image's media types (default the base's)",
+  },
+  { name: "insecure", type: "flag", group: "Registry", help: "push over plain HTTP" },
+  { name: "insecure-pull", type: "flag", group: "Registry", help: "pull over plain HTTP" },
+  {
+    name: "insecure-registry",
+    type: "list",
+    value: "HOST",
+    group: "Registry",
+    help: "use plain HTTP with this registry; may be repeated",
+  },
+  { name: "skip-tls-verify", type: "flag", group: "Registry", help: "do not verify certificates" },
+  {
+    name: "skip-tls-verify-registry",
+    type: "list",
+    value: "HOST",
+    group: "Registry",
+    help: "do not verify this registry's certificate",
+  },
+  {
+    name: "registry-mirror",
+    type: "list",
+    value: "HOST[/PATH]",
+    group: "Registry",
+    help: "a mirror of Docker Hub for pulls",
+  },
+  {
+    name: "registry-map",
+    type: "list",
+    value: "FROM=TO",
+    group: "Registry",
+    help: "pulls from TO what names FROM; several separated by ;",
+  },
+  {
+    name: "skip-push-permission-check",
+    type: "flag",
+    group: "Registry",
+    help: "do not ask before the build whether the push will be allowed",
+  },
+  {
+    name: "store",
+    type: "string",
+    value: "DIR",
+    group: "Environment",
+    help: "where blobs and layers are kept between builds (default ~/.cache/tsbuild)",
+  },
+  {
+    name: "driver",
+    type: "string",
+    choices: ["auto", "overlay", "plain", "single-id-overlay", "single-id-plain"],
+    group: "Environment",
+    help: "how steps are isolated (default the best that works here)",
+  },
+  {
+    name: "verbosity",
+    short: "v",
+    type: "string",
+    choices: ["trace", "debug", "info", "warn", "error", "fatal", "panic"],
+    group: "Messages",
+    help: "how much is said (default info)",
+  },
+  {
+    name: "log-format",
+    type: "string",
+    choices: ["text", "color", "json"],
+    group: "Messages",
+    help: "default color on a terminal, else text",
+  },
+  { name: "help", short: "h", type: "flag", group: "Messages", help: "prints this" },
+  { name: "version", type: "flag", group: "Messages", help: "prints the version" },
+] as const satisfies readonly FlagSpec[];
+
+export type FlagName = (typeof FLAGS)[number]["name"];
+
+/** Kaniko's flags that change nothing here, with why: said once, at info level. */
+export const WITHOUT_MEANING: ReadonlyMap<string, string> = new Map([
+  ["snapshot-mode", "changes are found exactly in every mode"],
+  ["snapshotMode", "changes are found exactly in every mode"],
+  ["use-new-run", "changes are found exactly in every mode"],
+  ["compressed-caching", "layers are never kept in memory"],
+  ["skip-unused-stages", "stages that the target does not need are never built"],
+  ["force-build-metadata", "metadata is always in the image"],
+]);
+
+/** Kaniko's flags that take no value in {@link WITHOUT_MEANING}. */
+export const MEANINGLESS_SWITCHES: ReadonlySet<string> = new Set([
+  "use-new-run",
+  "compressed-caching",
+  "skip-unused-stages",
+  "force-build-metadata",
+]);
+
+/** Kaniko's flags that are refused by name: each would change the result or the rights, and does not work yet. */
+export const NOT_YET: ReadonlySet<string> = new Set([
+  "annotation",
+  "bucket",
+  "cache",
+  "cache-copy-layers",
+  "cache-dir",
+  "cache-repo",
+  "cache-run-layers",
+  "cache-ttl",
+  "cleanup",
+  "context-sub-path",
+  "credential-helpers",
+  "dryrun",
+  "force",
+  "git",
+  "ignore-path",
+  "ignore-var-run",
+  "image-download-retry",
+  "image-fs-extract-retry",
+  "kaniko-dir",
+  "log-timestamp",
+  "materialize",
+  "no-push-cache",
+  "pre-cleanup",
+  "preserve-context",
+  "push-ignore-immutable-tag-errors",
+  "push-retry",
+  "registry-certificate",
+  "registry-client-cert",
+  "secret",
+  "single-snapshot",
+  "skip-default-registry-fallback",
+  "skip-tls-verify-pull",
+  "whitelist-var-run",
+]);

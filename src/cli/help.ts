@@ -1,0 +1,32 @@
+import { FLAGS, type FlagSpec } from "./flags.js";
+
+const GROUPS = ["Build", "Output", "Registry", "Environment", "Messages"] as const;
+
+export function helpText(): string {
+  const specs: readonly FlagSpec[] = FLAGS;
+  const lines = [
+    "Usage: tsbuild --context=DIR [--dockerfile=FILE] --destination=REF …",
+    "",
+    "Builds an OCI image from a Dockerfile, without a daemon and without privileges, and pushes it.",
+  ];
+  for (const group of GROUPS) {
+    lines.push("", `${group}:`);
+    for (const spec of specs.filter((one) => one.group === group)) lines.push(line(spec));
+  }
+  lines.push(
+    "",
+    "Exit codes: 0 done; a failed RUN's own code (128 + n for a signal); 64 usage; 65 Dockerfile;",
+    "66 context; 69 no driver fits; 70 our fault; 74 store; 75 registry; 77 registry refused; 130 stopped.",
+    "",
+  );
+  return lines.join("\n");
+}
+
+function line(spec: FlagSpec): string {
+  const short = spec.short === undefined ? "    " : `-${spec.short}, `;
+  const value = spec.choices?.join("|") ?? spec.value;
+  const left = `  ${short}--${spec.name}${spec.type === "flag" ? "" : `=${value}`}`;
+  return left.length < 40
+    ? `${left.padEnd(40)}${spec.help}`
+    : `${left}\n${" ".repeat(40)}${spec.help}`;
+}

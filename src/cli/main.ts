@@ -1,0 +1,100 @@
+import { readFileSync } from "node:fs";
+import type { Build, BuildOptions, BuildResult, TsbuildError } from "../index.js";
+import { helpText } from "./help.js";
+import { parseFlags, type ParsedFlags } from "./parse-flags.js";
+import { COLOR, PLAIN } from "./render/format.js";
+import type { Renderer, Verbosity } from "./render/types.js";
+import { UsageError } from "./usage-error.js";
+
+await main(process.argv.slice(2));
+
+async function main(argv: readonly string[]): Promise<void> {
+  let verbosity: Verbosity = "info";
+  try {
+    const flags = parseFlags(argv);
+    verbosity = verbosityOf(flags);
+    if (flags.one.get("help") === "true") process.stdout.write(helpText());
+    else if (flags.one.get("version") === "true") process.stdout.write(`tsbuild ${version()}\n`);
+    else await build(flags, verbosity);
+  } catch (error) {
+    process.exitCode = await fail(error, verbosity);
+  }
+}
+
+async function build(flags: ParsedFlags, verbosity: Verbosity): Promise<void> {
+  const [{ start }, { buildOptions }, renderer] = await Promise.all([
+    import("../index.js"),
+    import("./build-options.js"),
+    rendererFor(flags, verbosity),
+  ]);
+  if (verbosity === "info" || verbosity === "debug") {
+    for (const line of flags.ignored) process.stderr.write(`${line}\n`);
+  }
+  const stop = new AbortController();
+  const onSignal = (): void => stop.abort();
+  // Once: a second Ctrl-C ends the process at once, and the kernel cleans up after the worker.
+  process.once("SIGINT", onSignal).once("SIGTERM", onSignal).once("SIGHUP", onSignal);
+  const options: BuildOptions = { ...buildOptions(flags, process.env), signal: stop.signal };
+  await using running: Build = start(options);
+  const [result] = await Promise.all([running.result, renderer(running.events)]);
+  if (verbosity === "info" || verbosity === "debug") report(result, flags);
+}
+
+async function rendererFor(flags: ParsedFlags, verbosity: Verbosity): Promise<Renderer> {
+  const out = process.stderr;
+  const format = flags.one.get("log-format") ?? (useColor() ? "color" : "text");
+  if (format === "json") return (await import("./render/json.js")).jsonRenderer(out);
+  const [{ textRenderer }, { logScreen, terminalScreen }] = await Promise.all([
+    import("./render/text.js"),
+    import("./render/screen.js"),
+  ]);
+  const screen = out.isTTY ? terminalScreen(out) : logScreen(out);
+  return textRenderer(screen, format === "color" ? COLOR : PLAIN, verbosity);
+}
+
+/** https://no-color.org */
+function useColor(): boolean {
+  return (
+    process.stderr.isTTY && (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb"
+  );
+}
+
+function report(result: BuildResult, flags: ParsedFlags): void {
+  if (flags.one.get("log-format") === "json") return;
+  const style = useColor() ? COLOR : PLAIN;
+  const lines = [`${style.green("built")} ${result.image.digest}`];
+  for (const reference of result.pushed) lines.push(`pushed ${reference}`);
+  for (const path of result.written) lines.push(`wrote ${path}`);
+  process.stderr.write(`${lines.join("\n")}\n`);
+}
+
+/** One message, and the exit code. */
+async function fail(error: unknown, verbosity: Verbosity): Promise<number> {
+  const known = error instanceof UsageError ? error : await asTsbuildError(error);
+  const style = useColor() ? COLOR : PLAIN;
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`${style.red("error:")} ${message}\n`);
+  if (known?.hint !== undefined) process.stderr.write(`${style.dim("hint:")} ${known.hint}\n`);
+  if (verbosity === "debug" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  return known?.exitCode ?? 70;
+}
+
+async function asTsbuildError(error: unknown): Promise<TsbuildError | undefined> {
+  const library = await import("../index.js");
+  return error instanceof library.TsbuildError ? error : undefined;
+}
+
+function verbosityOf(flags: ParsedFlags): Verbosity {
+  const level = flags.one.get("verbosity") ?? "info";
+  if (level === "trace" || level === "debug") return "debug";
+  if (level === "info" || level === "warn") return level;
+  return "error";
+}
+
+function version(): string {
+  const file = new URL("../../package.json", import.meta.url);
+  const parsed: unknown = JSON.parse(readFileSync(file, "utf8"));
+  return typeof parsed === "object" && parsed !== null && "version" in parsed
+    ? String(parsed.version)
+    : "unknown";
+}

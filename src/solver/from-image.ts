@@ -1,0 +1,71 @@
+import { TsbuildError } from "../errors.js";
+import { digestOf, type Digest } from "../oci/digest.js";
+import { parseConfig } from "../oci/config.js";
+import { parseManifest } from "../oci/manifest.js";
+import { parseReference, type Reference, withDefaultTag } from "../oci/reference.js";
+import type { Descriptor, Image, Platform } from "../oci/types.js";
+import type { Registry } from "../registry/types.js";
+import type { Store } from "../store/types.js";
+
+/** Bytes; a config is a page of JSON, and one that is not must not fill the memory. */
+const MAX_CONFIG = 8 * 1024 * 1024;
+
+export interface FromImageInput {
+  readonly registry: Registry;
+  readonly store: Store;
+  readonly signal: AbortSignal;
+}
+
+/** A base image's manifest and config, without its layers. @throws TsbuildError REGISTRY_UNAVAILABLE, REGISTRY_DENIED, USAGE */
+export async function fromImage(
+  name: string,
+  platform: Platform,
+  input: FromImageInput,
+): Promise<{ readonly image: Image; readonly digest: Digest }> {
+  const reference = withDefaultTag(parseReference(name));
+  const call = { signal: input.signal };
+  const { bytes, descriptor } = await input.registry.resolve(reference, platform, call);
+  const manifest = parseManifest(bytes, descriptor.mediaType);
+  const config = parseConfig(await configBytes(reference, manifest.config, input));
+  if (config.diffIds.length !== manifest.layers.length) {
+    throw new TsbuildError(
+      "REGISTRY_UNAVAILABLE",
+      `${name}: the config lists ${config.diffIds.length} layers and the manifest ${manifest.layers.length}`,
+      { hint: "the image is broken; push it again" },
+    );
+  }
+  const layers = manifest.layers.flatMap((layer, at) => {
+    const diffId = config.diffIds[at];
+    return diffId === undefined ? [] : [{ descriptor: layer, diffId, origin: reference }];
+  });
+  const image: Image = {
+    config: config.config,
+    history: config.history,
+    layers,
+    format: manifest.format,
+  };
+  return { image, digest: descriptor.digest };
+}
+
+async function configBytes(
+  reference: Reference,
+  descriptor: Descriptor,
+  { registry, store, signal }: FromImageInput,
+): Promise<Uint8Array> {
+  if (descriptor.size > MAX_CONFIG) {
+    throw new TsbuildError(
+      "REGISTRY_UNAVAILABLE",
+      `the image's config has ${descriptor.size} bytes; at most ${MAX_CONFIG} are read`,
+    );
+  }
+  if ((await store.stat(descriptor.digest)) === undefined) {
+    await store.put(registry.blob(reference, descriptor, { signal }), descriptor, signal);
+  }
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of store.get(descriptor.digest, signal)) chunks.push(chunk);
+  const bytes = Buffer.concat(chunks);
+  if (digestOf(bytes) !== descriptor.digest) {
+    throw new TsbuildError("STORE_FAILED", `the config ${descriptor.digest} is damaged`);
+  }
+  return bytes;
+}

@@ -1,0 +1,165 @@
+import { expandHeredoc } from "../../dockerfile/index.js";
+import type { Add, Copy, CopySource } from "../../dockerfile/types.js";
+import type { FileSource } from "../../context/types.js";
+import { TsbuildError } from "../../errors.js";
+import type { SealedLayer } from "../../layer/types.js";
+import type { FileEntry } from "../../oci/tree.js";
+import { parseChmod } from "../copy/chmod.js";
+import { expandSource } from "../copy/expand.js";
+import { planCopy } from "../copy/plan-copy.js";
+import type { CopyItem, CopyRequest } from "../copy/types.js";
+import { createdNs } from "../state.js";
+import type { Effect, StageState, Tools } from "../types.js";
+import { resolveOwner } from "../user.js";
+import { expand } from "../words.js";
+
+/** What COPY and ADD share, with every variable put in. */
+export interface ExpandedCopy {
+  readonly sources: readonly ExpandedSource[];
+  readonly target: string;
+  readonly chown: string | undefined;
+  readonly chmod: string | undefined;
+  readonly link: boolean;
+  readonly exclude: readonly string[];
+}
+export type ExpandedSource =
+  | { readonly kind: "path"; readonly path: string }
+  | { readonly kind: "heredoc"; readonly name: string; readonly content: string };
+
+export function copy(instruction: Copy, state: StageState, tools: Tools): Effect {
+  const expanded = expandCopy(instruction, state, tools);
+  for (const source of expanded.sources) if (source.kind === "path") refuseRemote(source.path);
+  const parents = instruction.parents?.value ?? false;
+  const { from } = instruction;
+  const layer = async (): Promise<SealedLayer> => {
+    const base = await copyRequest(expanded, state, tools);
+    const make = async (source: FileSource): Promise<CopyRequest> => ({
+      ...base,
+      items: await itemsOf(expanded.sources, source, { parents, signal: tools.signal }),
+    });
+    if (from === undefined) {
+      return tools.pack(planCopy(await make(await tools.context())), state.image);
+    }
+    const stage = await tools.source({ name: from.value, span: from.span });
+    await using source = await tools.contents(stage);
+    const request = await make(source);
+    await source.prepare(planCopy(request));
+    return tools.pack(planCopy(request), state.image);
+  };
+  return { state, history: copyHistory("COPY", expanded, parents), layer };
+}
+
+export function expandCopy(instruction: Copy | Add, state: StageState, tools: Tools): ExpandedCopy {
+  const { target, chown, chmod, link, exclude } = instruction;
+  const text = (flag: typeof chown): string | undefined => {
+    const value = flag === undefined ? "" : expand(flag.value, state, tools);
+    return value === "" ? undefined : value;
+  };
+  return {
+    sources: instruction.sources.map((source) => expandSourceWord(source, state, tools)),
+    target: expand(target, state, tools),
+    chown: text(chown),
+    chmod: text(chmod),
+    // BuildKit's rule: with --chmod a linked copy is an ordinary one.
+    link: (link?.value ?? false) && chmod === undefined,
+    exclude: exclude.map(({ value }) => value.text),
+  };
+}
+
+function expandSourceWord(source: CopySource, state: StageState, tools: Tools): ExpandedSource {
+  if (source.kind === "path") return { kind: "path", path: expand(source.word, state, tools) };
+  const scope = { get: (name: string) => state.env.get(name), escape: tools.escape };
+  const content = expandHeredoc(source.heredoc, scope).value;
+  return { kind: "heredoc", name: source.heredoc.name, content };
+}
+
+/** What a copy needs besides its sources. */
+export async function copyRequest(
+  copy: ExpandedCopy,
+  state: StageState,
+  tools: Tools,
+): Promise<Omit<CopyRequest, "items">> {
+  const root = await tools.tree(state.image);
+  return {
+    root,
+    target: copy.target,
+    workdir: state.image.config.workingDir,
+    createdNs: createdNs(tools.options),
+    owner: copy.chown === undefined ? undefined : resolveOwner(root, copy.chown),
+    chmod: copy.chmod === undefined ? undefined : parseChmod(copy.chmod),
+    exclude: copy.exclude,
+    link: copy.link,
+  };
+}
+
+/** Paths of one source, and heredocs. */
+export async function itemsOf(
+  sources: readonly ExpandedSource[],
+  from: FileSource,
+  options: { readonly parents: boolean; readonly signal: AbortSignal },
+): Promise<readonly CopyItem[]> {
+  const items: CopyItem[] = [];
+  for (const source of sources) {
+    if (source.kind === "path") items.push(...(await expandSource(from, source.path, options)));
+    else items.push(heredocItem(source.name, source.content));
+  }
+  return items;
+}
+
+export function heredocItem(name: string, content: string): CopyItem {
+  const bytes = new TextEncoder().encode(content);
+  const entry: FileEntry = {
+    type: "file",
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    mtimeNs: 0n,
+    size: bytes.byteLength,
+    xattrs: new Map(),
+    open: () => {
+      let position = 0;
+      return {
+        read: (into) => {
+          const chunk = bytes.subarray(position, position + into.byteLength);
+          into.set(chunk);
+          position += chunk.byteLength;
+          return chunk.byteLength;
+        },
+        [Symbol.dispose]: () => undefined,
+      };
+    },
+  };
+  return { kind: "file", name, entry };
+}
+
+export function copyHistory(name: "COPY" | "ADD", copy: ExpandedCopy, parents: boolean): string {
+  const words = [
+    name,
+    ...(parents ? ["--parents"] : []),
+    ...(copy.chown === undefined ? [] : [`--chown=${copy.chown}`]),
+    ...(copy.chmod === undefined ? [] : [`--chmod=${copy.chmod}`]),
+    ...copy.sources.map((source) => (source.kind === "path" ? source.path : `<<${source.name}`)),
+    copy.target,
+    "# buildkit",
+  ];
+  return words.join(" ");
+}
+
+export function isUrl(path: string): boolean {
+  return path.startsWith("http://") || path.startsWith("https://");
+}
+
+/** The spellings of a git repository that no local path has. */
+export function isGit(path: string): boolean {
+  return (
+    /^(?:git:\/\/|ssh:\/\/|git@[^/]+:)/.test(path) || /^https?:\/\/[^#?]+\.git(?:[#?]|$)/.test(path)
+  );
+}
+
+function refuseRemote(path: string): void {
+  const what = isGit(path) ? "a git ref" : isUrl(path) ? "a URL" : undefined;
+  if (what === undefined) return;
+  throw new TsbuildError("DOCKERFILE_INVALID", `source can't be ${what} for COPY: ${path}`, {
+    hint: "use ADD",
+  });
+}

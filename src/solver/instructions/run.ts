@@ -1,0 +1,128 @@
+import { runScript } from "../../dockerfile/index.js";
+import type { Run } from "../../dockerfile/types.js";
+import { constants } from "node:os";
+import { TsbuildError } from "../../errors.js";
+import type { SealedLayer } from "../../layer/types.js";
+import type { ExitStatus, ProcessSpec, StepMount } from "../../worker/sandbox/types.js";
+import { runMounts } from "../run-mounts.js";
+import type { Effect, StageState, Tools } from "../types.js";
+import { resolveUser } from "../user.js";
+import { shellOf } from "./metadata.js";
+import { DEFAULT_PATH } from "../state.js";
+
+/** BuildKit's name for the machine that a step sees. */
+const HOSTNAME = "buildkitsandbox";
+const PROXIES = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"] as const;
+const SIGNAL_BASE = 128;
+
+export function run(instruction: Run, state: StageState, tools: Tools): Effect {
+  refuse(instruction);
+  const { argv, mounts } = commandLine(instruction, state);
+  return {
+    state,
+    history: `RUN ${[...argPrefix(state), ...argv].join(" ")} # buildkit`,
+    layer: () => execute(instruction, argv, mounts, state, tools),
+  };
+}
+
+/** What the language knows and this builder does not allow is an error with its line, never ignored. */
+function refuse(run: Run): void {
+  const entitlement =
+    run.network?.value === "host"
+      ? "network.host"
+      : run.security?.value === "insecure"
+        ? "security.insecure"
+        : run.devices.length > 0
+          ? "device"
+          : undefined;
+  if (entitlement === undefined) return;
+  throw new TsbuildError("DOCKERFILE_INVALID", `${entitlement} is not allowed`, {
+    hint: `a step runs with the build's own rights; take the flag that asks for ${entitlement} out`,
+  });
+}
+
+function commandLine(
+  instruction: Run,
+  state: StageState,
+): { readonly argv: readonly string[]; readonly mounts: readonly StepMount[] } {
+  const script = runScript(instruction);
+  if (script.kind === "exec") return { argv: script.argv, mounts: [] };
+  const shell = shellOf(state.image.config);
+  if (script.kind === "shell") return { argv: [...shell, script.script], mounts: [] };
+  const target = `/dev/pipes/${script.name}`;
+  const content = new TextEncoder().encode(script.content);
+  return {
+    argv: [...shell, target],
+    mounts: [{ kind: "file", target, content, mode: 0o755, uid: 0, gid: 0 }],
+  };
+}
+
+/** `|N name=value …`: the declared ARGs, each at the place of its first declaration with its last value. */
+function argPrefix(state: StageState): readonly string[] {
+  const shown = new Map<string, string>();
+  for (const { name, value } of state.args) shown.set(name, state.env.get(name) ?? value ?? "");
+  if (shown.size === 0) return [];
+  return [`|${shown.size}`, ...[...shown].map(([name, value]) => `${name}=${value}`)];
+}
+
+async function execute(
+  instruction: Run,
+  argv: readonly string[],
+  scriptMounts: readonly StepMount[],
+  state: StageState,
+  tools: Tools,
+): Promise<SealedLayer> {
+  const [program, ...rest] = argv;
+  if (program === undefined) {
+    throw new TsbuildError("DOCKERFILE_INVALID", "RUN has no command", {
+      hint: "write RUN followed by a command",
+    });
+  }
+  const user = resolveUser(await tools.tree(state.image), state.image.config.user);
+  await using mounts = await runMounts(instruction, state, tools);
+  const env = environment(state, tools, user.home);
+  for (const [name, value] of mounts.env) env.set(name, value);
+  const hostname = tools.options.buildArgs.get("BUILDKIT_SANDBOX_HOSTNAME") ?? HOSTNAME;
+  const spec: ProcessSpec = {
+    argv: [program, ...rest],
+    env: Object.fromEntries(env),
+    cwd: state.image.config.workingDir === "" ? "/" : state.image.config.workingDir,
+    uid: user.uid,
+    gid: user.gid,
+    groups: user.groups,
+    hostname,
+    mounts: [...mounts.mounts, ...scriptMounts],
+    network: instruction.network?.value === "none" ? "none" : "host",
+    hosts: `${tools.options.hosts.trimEnd()}\n127.0.0.1 ${hostname}\n`,
+    resolvConf: tools.options.resolvConf,
+  };
+  const { status, seal } = await tools.run(state.image, spec);
+  if (status.kind !== "exited" || status.code !== 0) throw failure(argv, status);
+  return seal();
+}
+
+/** ENV and ARG, the proxies that build args name (in both cases), PATH and HOME. None of the builder's own. */
+function environment(state: StageState, tools: Tools, home: string): Map<string, string> {
+  const env = new Map<string, string>();
+  if (!state.env.has("PATH")) env.set("PATH", DEFAULT_PATH);
+  for (const [name, value] of state.env) env.set(name, value);
+  const args = [...tools.options.buildArgs].sort(([a], [b]) => (a < b ? -1 : 1));
+  for (const proxy of PROXIES) {
+    const given = args.findLast(([name]) => name.toUpperCase() === proxy)?.[1];
+    if (given === undefined) continue;
+    for (const name of [proxy, proxy.toLowerCase()]) if (!env.has(name)) env.set(name, given);
+  }
+  if (!env.has("HOME")) env.set("HOME", home);
+  return env;
+}
+
+function failure(argv: readonly string[], status: ExitStatus): TsbuildError {
+  const code =
+    status.kind === "exited" ? status.code : SIGNAL_BASE + constants.signals[status.signal];
+  const ending = status.kind === "exited" ? `exit code: ${code}` : `killed by ${status.signal}`;
+  return new TsbuildError(
+    "RUN_FAILED",
+    `process "${argv.join(" ")}" did not complete successfully: ${ending}`,
+    { exitCode: code },
+  );
+}

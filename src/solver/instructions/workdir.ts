@@ -1,0 +1,36 @@
+import { posix } from "node:path";
+import type { SealedLayer } from "../../layer/types.js";
+import type { Workdir } from "../../dockerfile/types.js";
+import { planWorkdir } from "../copy/plan-copy.js";
+import { createdNs, withConfigPatch } from "../state.js";
+import type { Effect, StageState, Tools } from "../types.js";
+import { resolveOwner } from "../user.js";
+import { expand } from "../words.js";
+
+const ROOT = { uid: 0, gid: 0 };
+
+/** A relative path goes below the previous one; an absolute one is kept as it is written, as BuildKit does. */
+export function joinWorkdir(current: string, path: string): string {
+  if (path.startsWith("/")) return path;
+  const joined = posix.join("/", current, path);
+  return joined.length > 1 ? joined.replace(/\/$/, "") : joined;
+}
+
+export function workdir(instruction: Workdir, state: StageState, tools: Tools): Effect {
+  const path = joinWorkdir(state.image.config.workingDir, expand(instruction.path, state, tools));
+  const effect = {
+    state: withConfigPatch(state, { workingDir: path }),
+    history: `WORKDIR ${path}`,
+  };
+  if (path === "/") return effect;
+  const layer = async (): Promise<SealedLayer> => {
+    const root = await tools.tree(state.image);
+    const { user } = state.image.config;
+    const owner = user === "" ? ROOT : resolveOwner(root, user);
+    return tools.pack(
+      planWorkdir(root, path, { owner, createdNs: createdNs(tools.options) }),
+      state.image,
+    );
+  };
+  return { ...effect, layer };
+}

@@ -1,0 +1,181 @@
+import { openSync, closeSync, readSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { TsbuildError } from "../errors.js";
+import { decompress, indexLayer, mergedTree, openIndex, type LayerIndex } from "../layer/index.js";
+import { digestFromHex, hexOf, type DiffId, type Digest } from "../oci/digest.js";
+import { layerCompression } from "../oci/media-types.js";
+import { formatRepository } from "../oci/reference.js";
+import type { Change } from "../layer/types.js";
+import type { FileReader, Tree } from "../oci/tree.js";
+import type { Image, Layer } from "../oci/types.js";
+import type { Registry } from "../registry/types.js";
+import type { Store } from "../store/types.js";
+import type { LayerBlob } from "../worker/types.js";
+import type { Emit, ImageContents } from "./types.js";
+
+export interface LayersInput {
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly signal: AbortSignal;
+  readonly emit: Emit;
+}
+
+/**
+ * Layers by what is known of them: the blob in the store, the index, the plain tar. Each is fetched or made once
+ * however many steps ask for it at the same time.
+ */
+export class Layers {
+  readonly #input: LayersInput;
+  readonly #blobs = new Map<Digest, Promise<void>>();
+  readonly #indexes = new Map<DiffId, Promise<LayerIndex>>();
+  readonly #plain = new Map<DiffId, Promise<string>>();
+
+  constructor(input: LayersInput) {
+    this.#input = input;
+  }
+
+  /** The layer's blob in the store; pulled when it is not there. */
+  async blob(layer: Layer): Promise<LayerBlob> {
+    await once(this.#blobs, layer.descriptor.digest, () => this.#pull(layer));
+    return {
+      diffId: layer.diffId,
+      path: this.#input.store.blobPath(layer.descriptor.digest),
+      compression: layerCompression(layer.descriptor.mediaType),
+    };
+  }
+
+  async #pull(layer: Layer): Promise<void> {
+    const { store, registry, signal, emit } = this.#input;
+    const { descriptor, origin } = layer;
+    if ((await store.stat(descriptor.digest)) !== undefined) return;
+    if (origin === undefined) {
+      throw new TsbuildError("STORE_FAILED", `layer ${descriptor.digest} is gone from the store`, {
+        hint: "something deleted it during the build; build again",
+      });
+    }
+    const id = `${formatRepository(origin)}@${descriptor.digest}`;
+    let bytes = 0;
+    const onBytes = (more: number): void => {
+      bytes += more;
+      emit({ type: "transfer", id, direction: "pull", bytes, total: descriptor.size });
+    };
+    await store.put(registry.blob(origin, descriptor, { signal, onBytes }), descriptor, signal);
+  }
+
+  /** Whether the index is known without reading the layer. */
+  async hasIndex(layer: Layer): Promise<boolean> {
+    if (this.#indexes.has(layer.diffId)) return true;
+    const bytes = await this.#input.store.readIndex(layer.diffId);
+    if (bytes === undefined) return false;
+    this.#indexes.set(layer.diffId, Promise.resolve(openIndex(bytes)));
+    return true;
+  }
+
+  #index(layer: Layer): Promise<LayerIndex> {
+    return once(this.#indexes, layer.diffId, async () => {
+      const { store, signal } = this.#input;
+      const known = await store.readIndex(layer.diffId);
+      if (known !== undefined) return openIndex(known);
+      const { compression } = await this.blob(layer);
+      const indexPath = store.stagingPath(".index");
+      const bytes = store.get(layer.descriptor.digest, signal);
+      await indexLayer(bytes, { compression, diffId: layer.diffId, index: indexPath, signal });
+      await store.adoptIndex(indexPath, layer.diffId);
+      const made = await store.readIndex(layer.diffId);
+      if (made === undefined) {
+        throw new TsbuildError("STORE_FAILED", `the index of layer ${layer.diffId} was not kept`);
+      }
+      return openIndex(made);
+    });
+  }
+
+  /** The image's filesystem. Contents can be read when `read` is given. */
+  async tree(
+    image: Image,
+    read?: (layer: number, offset: number, size: number) => FileReader,
+  ): Promise<Tree> {
+    const indexes = await Promise.all(image.layers.map((layer) => this.#index(layer)));
+    return mergedTree(indexes, read);
+  }
+
+  /** The image's filesystem as something to copy from. */
+  async contents(image: Image, name: string): Promise<ImageContents> {
+    const open = new Map<number, number>();
+    const wanted = new Set<number>();
+    const tree = await this.tree(image, (layer, offset, size) => {
+      const descriptor = open.get(layer);
+      if (descriptor === undefined) wanted.add(layer);
+      return rangeReader(descriptor, offset, size);
+    });
+    return {
+      name,
+      tree,
+      prepare: async (changes) => {
+        openAll(changes);
+        for (const number of wanted) {
+          const layer = image.layers[number];
+          if (layer === undefined || open.has(number)) continue;
+          open.set(number, openSync(await this.plainTar(layer), "r"));
+        }
+      },
+      [Symbol.asyncDispose]: () => {
+        for (const descriptor of open.values()) closeSync(descriptor);
+        open.clear();
+        return Promise.resolve();
+      },
+    };
+  }
+
+  /** The layer's tar, uncompressed, as a file that lasts as long as the build. */
+  plainTar(layer: Layer): Promise<string> {
+    return once(this.#plain, layer.diffId, async () => {
+      const { store, signal } = this.#input;
+      const blob = await this.blob(layer);
+      if (blob.compression === "none") return blob.path;
+      const same = digestFromHex(hexOf(layer.diffId));
+      if ((await store.stat(same)) !== undefined) return store.blobPath(same);
+      const path = store.stagingPath(".tar");
+      const bytes = store.get(layer.descriptor.digest, signal);
+      await using file = await open(path, "wx");
+      for await (const chunk of decompress(bytes, blob.compression)) {
+        signal.throwIfAborted();
+        await file.writeFile(chunk);
+      }
+      return path;
+    });
+  }
+}
+
+/** Asks for every file once, without reading. */
+function openAll(changes: Iterable<Change>): void {
+  for (const change of changes) {
+    if (change.kind === "write" && change.entry.open !== undefined) {
+      change.entry.open()[Symbol.dispose]();
+    }
+  }
+}
+
+function rangeReader(descriptor: number | undefined, offset: number, size: number): FileReader {
+  let position = offset;
+  const end = offset + size;
+  return {
+    read(into) {
+      const length = Math.min(into.length, end - position);
+      if (descriptor === undefined || length <= 0) return 0;
+      const count = readSync(descriptor, into, 0, length, position);
+      position += count;
+      return count;
+    },
+    [Symbol.dispose]: () => undefined,
+  };
+}
+
+/** The promise that is there, or a new one; a failure is not remembered. */
+function once<K, V>(map: Map<K, Promise<V>>, key: K, make: () => Promise<V>): Promise<V> {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const promise = make();
+  map.set(key, promise);
+  promise.catch(() => map.delete(key));
+  return promise;
+}

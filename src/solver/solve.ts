@@ -1,0 +1,90 @@
+import { availableParallelism } from "node:os";
+import type { StagePlan } from "../dockerfile/types.js";
+import type { Image, Platform } from "../oci/types.js";
+import { createSemaphore } from "../internal/semaphore.js";
+import { fromImage } from "./from-image.js";
+import { Layers } from "./layers.js";
+import { solveStage, stageSteps, type StageServices } from "./stage.js";
+import type { SolveInput, StageState } from "./types.js";
+
+/**
+ * Builds the target. Every stage that it needs starts at once and waits where it needs another one; the first failure
+ * stops the rest. @returns the image, whose layers are in the store or at their origin.
+ */
+export async function solve(input: SolveInput): Promise<Image> {
+  const stop = new AbortController();
+  const signal = AbortSignal.any([input.signal, stop.signal]);
+  const services = createServices({ ...input, signal });
+  input.emit({ type: "plan", steps: stageSteps(input.plan) });
+  const running = [...input.plan.stages.keys()].map((index) => services.stage(index));
+  try {
+    await Promise.all(running);
+  } catch (error) {
+    stop.abort(error);
+    // The others still hold views: nothing may go on behind the caller's back.
+    await Promise.allSettled(running);
+    throw error;
+  }
+  return finished(await services.stage(input.plan.target), input);
+}
+
+function createServices(input: SolveInput): StageServices {
+  const stages = new Map<number, Promise<StageState>>();
+  const images = new Map<string, Promise<Image>>();
+  const layers = new Layers(input);
+  const services: StageServices = {
+    input,
+    layers,
+    exported: exportedStages(input.plan),
+    steps: createSemaphore(Math.max(2, availableParallelism())),
+    stage: (index) => remember(stages, index, () => solveStage(index, services)),
+    image: (name, platform) =>
+      remember(images, `${name} ${JSON.stringify(platform)}`, () => pull(name, platform, input)),
+  };
+  return services;
+}
+
+async function pull(name: string, platform: Platform, input: SolveInput): Promise<Image> {
+  const { image } = await fromImage(name, platform, input);
+  return image;
+}
+
+function remember<K, V>(map: Map<K, Promise<V>>, key: K, make: () => Promise<V>): Promise<V> {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const promise = make();
+  map.set(key, promise);
+  // Whoever awaits it sees the failure; nobody else must be told of an unhandled one.
+  promise.catch(() => undefined);
+  return promise;
+}
+
+/** The target and the stages that it is made from: their layers leave the machine, so theirs are compressed. */
+function exportedStages(plan: StagePlan): ReadonlySet<number> {
+  const exported = new Set<number>();
+  let index: number | undefined = plan.target;
+  while (index !== undefined) {
+    exported.add(index);
+    const base: StagePlan["stages"] extends ReadonlyMap<number, infer S> ? S | undefined : never =
+      plan.stages.get(index);
+    index = base?.base.kind === "stage" ? base.base.index : undefined;
+  }
+  return exported;
+}
+
+/** What belongs to the result alone: the labels of the command line, the platform, the time. */
+function finished(state: StageState, { options }: SolveInput): Image {
+  const { image } = state;
+  const labels = { ...image.config.labels, ...Object.fromEntries(options.labels) };
+  const created = image.history.at(-1)?.created ?? image.config.created;
+  return {
+    ...image,
+    format: options.imageFormat ?? image.format,
+    config: {
+      ...image.config,
+      labels,
+      ...(created === undefined ? {} : { created }),
+      platform: options.platformRequested ? options.targetPlatform : image.config.platform,
+    },
+  };
+}

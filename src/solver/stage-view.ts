@@ -1,0 +1,73 @@
+import type { Image } from "../oci/types.js";
+import type { Store } from "../store/types.js";
+import type { ProcessOutput, ProcessSpec } from "../worker/sandbox/types.js";
+import type { SealOptions, View, Worker } from "../worker/types.js";
+import type { Layers } from "./layers.js";
+import type { FinishedStep } from "./types.js";
+
+export interface StageViewInput {
+  readonly store: Store;
+  readonly layers: Layers;
+  readonly worker: () => Promise<Worker>;
+  readonly signal: AbortSignal;
+}
+
+/** A stage's root filesystem: opened by its first step that needs one, and brought up to the stage's layers at each. */
+export class StageView implements AsyncDisposable {
+  readonly #input: StageViewInput;
+  #view: View | undefined;
+  /** How many of the stage's layers the view holds. */
+  #held = 0;
+
+  constructor(input: StageViewInput) {
+    this.#input = input;
+  }
+
+  /** A view with all the image's layers. Unpacking leaves their indexes in the store. */
+  async open(image: Image): Promise<View> {
+    const { layers, signal } = this.#input;
+    const missing = image.layers.slice(this.#held);
+    const blobs = await Promise.all(missing.map((layer) => layers.blob(layer)));
+    if (this.#view === undefined) {
+      const worker = await this.#input.worker();
+      this.#view = await worker.prepare(blobs, signal);
+      await this.#adoptIndexes(worker);
+    } else {
+      for (const blob of blobs) await this.#view.add(blob, signal);
+    }
+    this.#held = image.layers.length;
+    return this.#view;
+  }
+
+  async #adoptIndexes(worker: Worker): Promise<void> {
+    for (const { diffId, file } of await worker.takeIndexes()) {
+      await this.#input.store.adoptIndex(file, diffId);
+    }
+  }
+
+  async run(
+    image: Image,
+    spec: ProcessSpec,
+    seal: SealOptions,
+    output: (output: ProcessOutput) => void,
+  ): Promise<FinishedStep> {
+    const { signal, store } = this.#input;
+    const view = await this.open(image);
+    const status = await view.run(spec, { output }, signal);
+    return {
+      status,
+      seal: async () => {
+        const { layer, blobFile, indexFile } = await view.seal(seal, signal);
+        await store.adoptBlob(blobFile, layer.descriptor.digest);
+        await store.adoptIndex(indexFile, layer.diffId);
+        this.#held += 1;
+        return layer;
+      },
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#view?.[Symbol.asyncDispose]();
+    this.#view = undefined;
+  }
+}

@@ -1,0 +1,83 @@
+import type { Image, ImageConfig, Platform } from "../oci/types.js";
+import type { SealedLayer } from "../layer/types.js";
+import type { Effect, SolveOptions, StageState } from "./types.js";
+
+/** What Docker gives to an image that has no PATH. */
+export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const HISTORY_COMMENT = "buildkit.dockerfile.v0";
+
+export function splitPair(pair: string): readonly [name: string, value: string] {
+  const equals = pair.indexOf("=");
+  return equals < 0 ? [pair, ""] : [pair.slice(0, equals), pair.slice(equals + 1)];
+}
+
+/** Docker's rule for ENV in the config: in place where the name is known, else at the end. */
+export function withEnv(env: readonly string[], name: string, value: string): readonly string[] {
+  const at = env.findIndex((pair) => splitPair(pair)[0] === name);
+  return at < 0 ? [...env, `${name}=${value}`] : env.with(at, `${name}=${value}`);
+}
+
+export function withVariable(
+  env: ReadonlyMap<string, string>,
+  name: string,
+  value: string,
+): ReadonlyMap<string, string> {
+  return new Map(env).set(name, value);
+}
+
+/** The state in which a stage's first instruction finds itself. ONBUILD triggers are taken out: they were for this stage. */
+export function initialState(
+  base: Image,
+  platform: Platform,
+  inherited: Pick<StageState, "env" | "args"> | undefined,
+): StageState {
+  const hasPath = base.config.env.some((pair) => splitPair(pair)[0] === "PATH");
+  const keepsEnv = hasPath || base.config.platform.os === "windows";
+  const env = keepsEnv ? base.config.env : [...base.config.env, `PATH=${DEFAULT_PATH}`];
+  const variables = new Map(inherited?.env);
+  for (const pair of env) variables.set(...splitPair(pair));
+  return {
+    image: { ...base, config: { ...base.config, env, onBuild: [] } },
+    platform,
+    env: variables,
+    args: inherited?.args ?? [],
+    cmdSet: false,
+  };
+}
+
+export function withConfigPatch(state: StageState, patch: Partial<ImageConfig>): StageState {
+  return { ...state, image: { ...state.image, config: { ...state.image.config, ...patch } } };
+}
+
+/** The state after an instruction: its effect, its layer and its line of history. */
+export function advance(
+  effect: Effect,
+  layer: SealedLayer | undefined,
+  created: string,
+): StageState {
+  const { state } = effect;
+  const { image } = state;
+  const layers =
+    layer === undefined
+      ? image.layers
+      : [...image.layers, { descriptor: layer.descriptor, diffId: layer.diffId }];
+  const history =
+    effect.history === undefined
+      ? image.history
+      : [
+          ...image.history,
+          {
+            created,
+            createdBy: effect.history,
+            comment: HISTORY_COMMENT,
+            emptyLayer: layer === undefined,
+          },
+        ];
+  return { ...state, image: { ...image, layers, history } };
+}
+
+/** When what the build makes is said to have been made. Nanoseconds since the epoch. */
+export function createdNs({ sourceDateEpoch }: SolveOptions): bigint {
+  const ms = sourceDateEpoch === undefined ? BigInt(Date.now()) : BigInt(sourceDateEpoch) * 1000n;
+  return ms * 1_000_000n;
+}

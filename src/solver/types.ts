@@ -1,0 +1,141 @@
+import type { FileSource, RemoteSources } from "../context/types.js";
+import type { From, Instruction, Span, StagePlan } from "../dockerfile/types.js";
+import type { Change, SealedLayer } from "../layer/types.js";
+import type { Reference } from "../oci/reference.js";
+import type { Tree } from "../oci/tree.js";
+import type { Compression, Image, ImageFormat, Layer, Platform } from "../oci/types.js";
+import type { Registry } from "../registry/types.js";
+import type { Store } from "../store/types.js";
+import type { ProcessSpec } from "../worker/sandbox/types.js";
+import type { ExitStatus } from "../worker/sandbox/types.js";
+import type { Worker } from "../worker/types.js";
+import type { BuildEvent } from "./events.js";
+
+/** An event before it gets its time. */
+export type Untimed<E> = E extends unknown ? Omit<E, "time"> : never;
+export type Emit = (event: Untimed<BuildEvent>) => void;
+
+/** An ARG that a stage has declared; without a value it stays undefined in the environment. */
+export interface DeclaredArg {
+  readonly name: string;
+  readonly value: string | undefined;
+}
+
+/** A stage between two instructions: a value, replaced and never edited. */
+export interface StageState {
+  readonly image: Image;
+  readonly platform: Platform;
+  /** What RUN sees and words expand with: ENV and ARG in the order in which they came. */
+  readonly env: ReadonlyMap<string, string>;
+  readonly args: readonly DeclaredArg[];
+  /** Whether this stage itself has had a CMD: an ENTRYPOINT then leaves it alone. */
+  readonly cmdSet: boolean;
+}
+
+/** What one instruction does: a new state, what the history says, and, for those that write files, a layer. */
+export interface Effect {
+  readonly state: StageState;
+  /** The history's `created_by`; absent: no entry (ONBUILD). */
+  readonly history?: string;
+  /** Makes the layer. Absent: nothing but configuration changes. */
+  readonly layer?: () => Promise<SealedLayer>;
+}
+
+export type StageInstruction = Exclude<Instruction, From>;
+export type Handler<I extends Instruction> = (
+  instruction: I,
+  state: StageState,
+  tools: Tools,
+) => Promise<Effect> | Effect;
+/** A missing or mistyped entry is a compile error. */
+export type Handlers = {
+  readonly [K in StageInstruction["kind"]]: Handler<Extract<Instruction, { kind: K }>>;
+};
+
+/** What `--from` names, ready to be read. */
+export interface SourceStage {
+  readonly name: string;
+  readonly image: Image;
+}
+
+/**
+ * An image to copy from. Compressed layers have to be inflated before they can be read, and only those that are read
+ * from: `prepare` finds out which, from the same changes that will then be packed.
+ */
+export interface ImageContents extends FileSource {
+  prepare(changes: Iterable<Change>): Promise<void>;
+}
+
+/** A step's process has ended; its changes become a layer when asked. */
+export interface FinishedStep {
+  readonly status: ExitStatus;
+  readonly seal: () => Promise<SealedLayer>;
+}
+
+/** What a handler may use beside its instruction and the state. */
+export interface Tools {
+  readonly signal: AbortSignal;
+  readonly options: SolveOptions;
+  readonly plan: StagePlan;
+  /** Expands `$` in a word or fails with its place. */
+  readonly escape: "\\" | "`";
+  /** The main build context. */
+  context(): Promise<FileSource>;
+  /** The stage or image that `--from` names; waits until it is built. */
+  source(from: { readonly name: string; readonly span: Span }): Promise<SourceStage>;
+  /** The filesystem of an image, over the indexes of its layers. */
+  tree(image: Image): Promise<Tree>;
+  /** The filesystem of what `--from` names, to copy from. */
+  contents(stage: SourceStage): Promise<ImageContents>;
+  /** Makes a layer of changes. */
+  pack(changes: Iterable<Change>, image: Image): Promise<SealedLayer>;
+  /** Runs a process on the image's filesystem and makes a layer of what it changed. */
+  run(
+    image: Image,
+    spec: ProcessSpec,
+  ): Promise<FinishedStep>;
+  readonly remote: RemoteSources;
+  /** A file that lasts as long as the build, on the store's disk. */
+  temporaryFile(suffix: string): string;
+}
+
+/** Options that decide what the image is. */
+export interface SolveOptions {
+  readonly buildArgs: ReadonlyMap<string, string>;
+  readonly buildPlatform: Platform;
+  readonly targetPlatform: Platform;
+  /** Whether the user asked for the platform: it is then written into the config. */
+  readonly platformRequested: boolean;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly compression: Compression;
+  readonly compressionLevel?: number;
+  readonly imageFormat?: ImageFormat;
+  /** Seconds since the epoch for `created` and history times. */
+  readonly sourceDateEpoch?: number;
+  /** Later file times become `sourceDateEpoch`. */
+  readonly rewriteTimestamp: boolean;
+  /** Contents of the host's files, for steps. */
+  readonly hosts: string;
+  readonly resolvConf: string;
+}
+
+export interface SolveInput {
+  readonly plan: StagePlan;
+  readonly escape: "\\" | "`";
+  readonly options: SolveOptions;
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly context: () => Promise<FileSource>;
+  readonly remote: RemoteSources;
+  /** Started on the first call. */
+  readonly worker: () => Promise<Worker>;
+  readonly signal: AbortSignal;
+  readonly emit: Emit;
+}
+
+/** A base image as a registry has it. */
+export interface PulledImage {
+  readonly image: Image;
+  readonly reference: Reference;
+}
+export type { Layer };

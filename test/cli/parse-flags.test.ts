@@ -1,0 +1,126 @@
+import { describe, expect, test } from "vitest";
+import { buildOptions } from "../../src/cli/build-options.js";
+import { FLAGS, NOT_YET, WITHOUT_MEANING } from "../../src/cli/flags.js";
+import { helpText } from "../../src/cli/help.js";
+import { parseFlags } from "../../src/cli/parse-flags.js";
+
+describe("the grammar of flags is pflag's", () => {
+  test.each([
+    [["--dockerfile=D"], "dockerfile", "D"],
+    [["--dockerfile", "D"], "dockerfile", "D"],
+    [["-fD"], "dockerfile", "D"],
+    [["-f", "D"], "dockerfile", "D"],
+    [["-f=D"], "dockerfile", "D"],
+    [["--no-push"], "no-push", "true"],
+    [["--no-push=false"], "no-push", "false"],
+    [["--no-push=T"], "no-push", "true"],
+    [["--platform=linux/arm64"], "custom-platform", "linux/arm64"],
+    [["--customPlatform=linux/arm64"], "custom-platform", "linux/arm64"],
+    [["--tarPath=x"], "tar-path", "x"],
+  ] as const)("%j", (argv, name, value) => {
+    expect(parseFlags(argv).one.get(name)).toBe(value);
+  });
+
+  test("a list keeps its order, and commas are no separators", () => {
+    const flags = parseFlags(["-d", "a/b:1,2", "--destination=c"]);
+    expect(flags.many.get("destination")).toEqual(["a/b:1,2", "c"]);
+  });
+});
+
+describe("a wrong flag says what is wrong", () => {
+  test.each([
+    [["--destinaton=x"], 'unknown flag "--destinaton"', "did you mean --destination?"],
+    [["--frobnicate"], 'unknown flag "--frobnicate"', "tsbuild --help lists the flags"],
+    [["-x"], 'unknown flag "-x"', "tsbuild --help lists the flags"],
+    [
+      ["build"],
+      'unexpected argument "build"',
+      "everything is given by flags: --context, --dockerfile",
+    ],
+    [["--target"], "--target needs a value", "tsbuild --help lists the flags"],
+    [
+      ["--no-push=maybe"],
+      '--no-push is true or false, not "maybe"',
+      "tsbuild --help lists the flags",
+    ],
+    [["--compression=lzma"], '--compression cannot be "lzma"', "expected one of gzip, zstd"],
+    [
+      ["--compression-level=high"],
+      '--compression-level needs a whole number, not "high"',
+      "tsbuild --help lists the flags",
+    ],
+  ])("%j", (argv, message, hint) => {
+    expect(() => parseFlags(argv)).toThrow(
+      expect.objectContaining({ message, hint, exitCode: 64 }),
+    );
+  });
+
+  test.each([...NOT_YET])("Kaniko's --%s is refused by name", (name) => {
+    expect(() => parseFlags([`--${name}=x`])).toThrow(`--${name} is one of Kaniko's flags`);
+  });
+
+  test("no flag is both supported and refused", () => {
+    const ours = FLAGS.flatMap((spec) => [spec.name, ...("aliases" in spec ? spec.aliases : [])]);
+    const others = [...NOT_YET, ...WITHOUT_MEANING.keys()];
+    expect(ours.filter((name) => others.includes(name))).toEqual([]);
+  });
+});
+
+test("Kaniko's flags that mean nothing here are accepted and said", () => {
+  const flags = parseFlags(["--snapshot-mode", "redo", "--use-new-run", "--no-push"]);
+  expect(flags.ignored).toEqual([
+    "--snapshot-mode makes no difference: changes are found exactly in every mode",
+    "--use-new-run makes no difference: changes are found exactly in every mode",
+  ]);
+  expect(flags.one.get("no-push")).toBe("true");
+});
+
+test("the help names every flag", () => {
+  const text = helpText();
+  for (const { name } of FLAGS) expect(text).toContain(`--${name}`);
+});
+
+describe("options from flags and environment", () => {
+  const options = (
+    argv: string[],
+    environment: Record<string, string> = {},
+  ): ReturnType<typeof buildOptions> => buildOptions(parseFlags(argv), environment);
+
+  test("a build-arg without a value takes the environment's, and is left out without one", () => {
+    const { buildArgs } = options(
+      ["--build-arg=A", "--build-arg=B", "--build-arg=C=x=y", "--build-arg=D="],
+      { A: "1" },
+    );
+    expect(buildArgs).toEqual({ A: "1", C: "x=y", D: "" });
+  });
+
+  test("KANIKO_NO_PUSH wins over the flag", () => {
+    expect(options(["--no-push"], { KANIKO_NO_PUSH: "false" }).push).toBe(true);
+    expect(options([], { KANIKO_NO_PUSH: "1" }).push).toBe(false);
+  });
+
+  test("mirrors are maps of Docker Hub, after the maps, and the environment's come last", () => {
+    const { registryMap } = options(["--registry-mirror=m1/p", "--registry-map=a=b;c=d"], {
+      KANIKO_REGISTRY_MIRROR: "m2",
+      KANIKO_REGISTRY_MAP: "e=f",
+    });
+    expect(registryMap).toEqual([
+      "a=b",
+      "c=d",
+      "e=f",
+      "index.docker.io=m1/p",
+      "index.docker.io=m2",
+    ]);
+  });
+
+  test("the context is Kaniko's default, a directory, or a dir:// URL", () => {
+    expect(options([]).context).toBe("/workspace/");
+    expect(options(["-c", "dir://src"]).context).toBe("src");
+    expect(() => options(["-c", "s3://bucket"])).toThrow("a context at s3:// is not supported yet");
+  });
+
+  test("a compression level of -1 is the default", () => {
+    expect(options(["--compression-level=-1"])).not.toHaveProperty("compressionLevel");
+    expect(options(["--compression-level=9"]).compressionLevel).toBe(9);
+  });
+});
