@@ -59,8 +59,6 @@ await build({
 });
 rmSync("dist", { recursive: true, force: true });
 renameSync(fresh, "dist");
-rmSync("dist", { recursive: true, force: true });
-renameSync(fresh, "dist");
 if (process.argv.includes("--types")) {
   const tsc = spawnSync("node_modules/.bin/tsc", ["-p", "tsconfig.json", "--emitDeclarationOnly"], {
     stdio: "inherit",
