@@ -6,7 +6,7 @@ import { expandWord } from "./expand.js";
 import { automaticArgs, evaluateGlobals } from "./global-args.js";
 import { quote } from "./go-values.js";
 import { type ExpandedFrom, lintDefaultArgs, lintFrom } from "./lint/from.js";
-import { lintStage } from "./lint/index.js";
+import { lintStage, stagesWithShell } from "./lint/index.js";
 import { LintReport } from "./lint/report.js";
 import { parseTrigger } from "./parse.js";
 import {
@@ -73,6 +73,7 @@ function withNeeds(plan: Omit<StagePlan, "stages">, linted: ReadonlySet<number>)
   const all = plan.all.map((planned) => ({ ...planned, needs: needsOf(planned, plan) }));
   const needed = new Set([plan.target]);
   const stages = new Map<number, PlannedStage>();
+  const shells = stagesWithShell(all);
   const warnings = [...plan.warnings];
   // Needs point backwards only, so one pass from the target finds them all.
   for (const planned of all.slice(0, plan.target + 1).toReversed()) {
@@ -80,7 +81,9 @@ function withNeeds(plan: Omit<StagePlan, "stages">, linted: ReadonlySet<number>)
     if (!needed.has(index)) continue;
     refuseLaterStage(planned, plan);
     for (const need of planned.needs) needed.add(need);
-    if (!linted.has(index)) warnings.push(...lintStage(planned, all, plan.check));
+    if (linted.has(index)) continue;
+    const hasShell = planned.base.kind === "stage" && shells.has(planned.base.index);
+    warnings.push(...lintStage(planned.stage, hasShell, plan.check));
   }
   for (const [index, planned] of all.entries()) if (needed.has(index)) stages.set(index, planned);
   return { ...plan, all, stages, warnings };

@@ -1,5 +1,5 @@
 import { readCsv } from "../csv.js";
-import { fail, type Problems } from "../diagnostic.js";
+import { DockerfileError, fail, type Problems } from "../diagnostic.js";
 import { expandWord } from "../expand.js";
 import { present } from "../flags.js";
 import { type Fragment, cut, fragmentOf, spanOf, wordOf } from "../fragment.js";
@@ -69,18 +69,26 @@ export function readMount(list: Fragment, span: Span, problems: Problems): RunMo
  */
 export function expandMount(mount: RunMount, scope: Scope): ResolvedMount {
   const { spec, span } = mount;
-  const pieces = [{ at: 0, source: spec.span.start }];
-  // Places inside of a quoted list are not known any more: errors point at the flag.
-  const file = { ...spec.span.file };
-  const list = fragmentOf({ file, text: spec.text, pieces });
+  const { file, start, end } = spec.span;
+  const list = fragmentOf({ file, text: spec.text, pieces: [{ at: 0, source: start }] });
+  // Without quotes taken off, places within the list are places in the file.
+  if (file.text.slice(start, end) === spec.text) return expandFields(list, mount, scope);
+  try {
+    return expandFields(list, mount, scope);
+  } catch (error) {
+    if (!(error instanceof DockerfileError)) throw error;
+    throw new DockerfileError(error.diagnostics.map((found) => ({ ...found, span })));
+  }
+}
+
+function expandFields(list: Fragment, { span, spec }: RunMount, scope: Scope): ResolvedMount {
   const fields = new Map<string, Field<string>>();
   for (const source of readCsv(list, "mounts")) {
     const { key, value } = splitField(source);
     const literal = value?.text ?? "true";
-    const expanded =
-      value === undefined || key === "from"
-        ? literal
-        : expandWord({ text: literal, span }, scope).value;
+    const isFixed = value === undefined || key === "from";
+    const word = { text: literal, span: spanOf(source) };
+    const expanded = isFixed ? literal : expandWord(word, scope).value;
     fields.set(ALIASES[key] ?? key, { key, value: expanded, text: expanded, source });
   }
   return build(fields, { span, spec });
@@ -120,8 +128,9 @@ interface Place {
 }
 
 function build<V>(fields: Fields<V>, place: Place): Mount<V> {
-  const type = choose(fields.get("type"), TYPES, "unsupported mount type") ?? "bind";
-  checkKeys(type, fields);
+  const known = choose(fields.get("type"), TYPES, "unsupported mount type");
+  const type = known ?? "bind";
+  if (known !== undefined || !fields.has("type")) checkKeys(type, fields);
   const base = { ...place, ...present({ target: fields.get("target")?.value }) };
   const source = present({ source: fields.get("source")?.value });
   const from = fields.get("from")?.text ?? "";

@@ -1,6 +1,6 @@
 import { ruleIsOn } from "../check.js";
 import type { LogicalLine } from "../lines.js";
-import type { Diagnostic, Dockerfile, PlannedStage, Span } from "../types.js";
+import type { Diagnostic, Dockerfile, PlannedStage, Span, Stage } from "../types.js";
 import { lintFromCasing, lintInstructionCasing } from "./casing.js";
 import { lintLegacy, lintMaintainer, lintSecrets, lintShellForm } from "./instructions.js";
 import { LintReport } from "./report.js";
@@ -35,31 +35,30 @@ export function lintFile(
   return [...kept, ...report.warnings].toSorted((a, b) => a.span.start - b.span.start);
 }
 
-/** The rules about the instructions of a stage that is built. `all`: every stage, for the SHELL of its base. */
+/** The rules about the instructions of a stage that is built; `startsWithShell`: what it starts from has set SHELL. */
 export function lintStage(
-  planned: PlannedStage,
-  all: readonly PlannedStage[],
+  { instructions, ...stage }: Stage,
+  startsWithShell: boolean,
   check: Dockerfile["check"],
 ): readonly Diagnostic[] {
   const report = new LintReport(check);
-  let hasShell = inheritsShell(planned, all);
-  for (const instruction of planned.stage.instructions) {
+  let hasShell = startsWithShell;
+  for (const instruction of instructions) {
     if (instruction.kind === "SHELL") hasShell = true;
     lintLegacy(instruction, report);
     lintSecrets(instruction, report);
     lintShellForm(instruction, hasShell, report);
   }
-  lintRepeated(planned.stage, report);
+  lintRepeated({ ...stage, instructions }, report);
   return report.warnings;
 }
 
-function inheritsShell(planned: PlannedStage, all: readonly PlannedStage[]): boolean {
-  let { base } = planned;
-  while (base.kind === "stage") {
-    const below = all[base.index];
-    if (below === undefined) return false;
-    if (below.stage.instructions.some(({ kind }) => kind === "SHELL")) return true;
-    base = below.base;
+/** The stages that have set SHELL, or start from one that has. */
+export function stagesWithShell(all: readonly PlannedStage[]): ReadonlySet<number> {
+  const found = new Set<number>();
+  for (const { base, stage } of all) {
+    const inherits = base.kind === "stage" && found.has(base.index);
+    if (inherits || stage.instructions.some(({ kind }) => kind === "SHELL")) found.add(stage.index);
   }
-  return false;
+  return found;
 }
