@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { busyboxBase, pushBase } from "../support/bases.js";
@@ -13,6 +13,7 @@ import {
   type Builder,
 } from "../support/tools-cli.js";
 import {
+  eventually,
   lacksRoot,
   lacksTools,
   run,
@@ -140,8 +141,13 @@ describeUnless(
     });
 
     test("a RUN that a signal kills gives 128 and the signal", async () => {
-      const outcome = await buildOf("FROM busybox\nRUN kill -SEGV $$\n");
-      await expectFailure(outcome, 139, /RUN/);
+      // Its shell is pid 1 of the step, which only a signal from outside can end.
+      const seconds = `86400.${process.pid}`;
+      const ended = buildOf(`FROM busybox\nRUN exec sleep ${seconds}\n`);
+      await eventually("the RUN to wait", () => killCommand(`sleep\0${seconds}\0`), {
+        timeoutMs: 40_000,
+      });
+      await expectFailure(await ended, 137, /sleep/);
     });
 
     describeUnless([lacksRoot(), lacksTools("unshare")], "for want of space", () => {
@@ -175,3 +181,15 @@ describeUnless(
     });
   },
 );
+
+/** Kills the one process with this command line, and answers whether there was one. */
+async function killCommand(cmdline: string): Promise<true | undefined> {
+  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+    const text = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    if (text === cmdline) {
+      process.kill(Number(pid), "SIGKILL");
+      return true;
+    }
+  }
+  return undefined;
+}

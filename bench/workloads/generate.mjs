@@ -1,0 +1,222 @@
+// Writes the contexts and Dockerfiles of W1 to W7; see bench/README.md for what each measures.
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  mkdirSync,
+  openSync,
+  closeSync,
+  readdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { seeded, sourceText } from "./random.mjs";
+
+const MTIME = 1_700_000_000;
+const MIB = 1 << 20;
+
+/** Writes the workloads in `names` below `root`, their bases at `registry`. Answers nothing. */
+export function generate(root, registry, names = Object.keys(WORKLOADS)) {
+  for (const name of names) {
+    const dir = join(root, name);
+    rmSync(dir, { recursive: true, force: true });
+    mkdirSync(dir, { recursive: true });
+    WORKLOADS[name](dir, `${registry}/library`);
+    settle(dir);
+  }
+}
+
+/** Changes what W9 changes. */
+export function changeOneSource(dir, round) {
+  put(join(dir, "src/m42.js"), `exports.v42 = 42; // round ${round}\n`);
+}
+
+const WORKLOADS = {
+  W1: trivial,
+  W2: twentyRuns,
+  W3: manyFiles,
+  W4: oneGibibyte,
+  W5: twoStages,
+  W6: copyOnly,
+  W7: nodeApp,
+};
+
+function trivial(dir, from) {
+  dockerfile(
+    dir,
+    `FROM ${from}/busybox:latest\nRUN echo hello > /hello.txt\nENV A=1 B=two\nCMD ["cat", "/hello.txt"]\n`,
+  );
+}
+
+function twentyRuns(dir, from) {
+  const steps = Array.from(
+    { length: 20 },
+    (_, i) =>
+      `RUN mkdir -p /srv/step${i} && for j in 1 2 3; do echo "step ${i} file $j" > /srv/step${i}/f$j; done && echo ${i} >> /etc/steps\n`,
+  );
+  dockerfile(dir, `FROM ${from}/debian:full\n${steps.join("")}CMD ["cat", "/etc/steps"]\n`);
+}
+
+function manyFiles(dir, from) {
+  const random = seeded(3);
+  const texts = Array.from({ length: 20 }, () => sourceText(random, 65_536));
+  const below = ["lib", "dist", "src/util", "node_modules/dep"];
+  for (let d = 0; d < 5_000; d++) {
+    const top = `ctx/node_modules/pkg-${String(d - (d % 5)).padStart(4, "0")}`;
+    const folder = d % 5 === 0 ? top : `${top}/${below[(d % 5) - 1]}`;
+    mkdirSync(join(dir, folder), { recursive: true });
+    for (let f = 0; f < 10; f++) {
+      const size = Math.trunc(Math.min(60_000, Math.max(60, random.lognormal(8, 0.9))));
+      const noise = f === 0 && random.unit() < 0.1;
+      const start = random.below(5_000);
+      const data = noise ? random.bytes(size) : random.pick(texts).subarray(start, start + size);
+      const suffix = ["js", "js", "d.ts", "map", "md"][f % 5];
+      const name = f === 0 ? "package.json" : `file${f}.${suffix}`;
+      put(join(dir, folder, name), data, f === 9 ? 0o755 : 0o644);
+    }
+  }
+  dockerfile(
+    dir,
+    `FROM ${from}/debian:bookworm-slim\nWORKDIR /app\nCOPY ctx/ /app/\nCMD ["ls", "/app"]\n`,
+  );
+}
+
+function oneGibibyte(dir, from) {
+  writeGibibyte(join(dir, "data"));
+  dockerfile(dir, `FROM ${from}/debian:bookworm-slim\nCOPY data/ /data/\nCMD ["ls", "/data"]\n`);
+}
+
+/** Eight files of 128 MiB, every other one of noise. */
+export function writeGibibyte(dir) {
+  const random = seeded(4);
+  const texts = Array.from({ length: 16 }, () => sourceText(random, MIB));
+  mkdirSync(dir, { recursive: true });
+  for (let i = 0; i < 8; i++) {
+    const file = openSync(join(dir, `big${i}.bin`), "w", 0o644);
+    for (let k = 0; k < 128; k++) {
+      writeSync(file, i % 2 === 1 ? random.bytes(MIB) : texts[(k * 7 + i) % 16]);
+    }
+    closeSync(file);
+  }
+}
+
+function twoStages(dir, from) {
+  const stages = ["a", "b"].map((name) => {
+    put(
+      join(dir, `work_${name}.py`),
+      `import hashlib\nh = b'${name}'\nfor i in range(9000000): h = hashlib.md5(h).digest()\nopen('/out/${name}', 'w').write(h.hex() * 1000)\n`,
+    );
+    return `FROM ${from}/debian:full AS ${name}\nCOPY work_${name}.py /work.py\nRUN mkdir -p /out && python3 /work.py\n`;
+  });
+  dockerfile(
+    dir,
+    `${stages.join("")}FROM ${from}/busybox:latest\nCOPY --from=a /out/ /out/\nCOPY --from=b /out/ /out/\nCMD ["ls", "/out"]\n`,
+  );
+}
+
+function copyOnly(dir, from) {
+  const random = seeded(6);
+  const halves = () => [random.bytes(MIB / 2), sourceText(random, MIB / 2)];
+  put(join(dir, "server"), Buffer.concat(Array.from({ length: 10 }, halves).flat()), 0o755);
+  dockerfile(
+    dir,
+    `FROM ${from}/debian:full\nLABEL org.example.name=w6\nENV PORT=8080\nCOPY server /usr/local/bin/server\nEXPOSE 8080\nUSER 1000:1000\nENTRYPOINT ["/usr/local/bin/server"]\n`,
+  );
+}
+
+const BUILD_JS = `const fs = require('fs'), path = require('path'), crypto = require('crypto');
+fs.mkdirSync('dist', { recursive: true });
+let all = '';
+for (const d of fs.readdirSync('node_modules').sort()) all += '// ' + d + '=' + require('./node_modules/' + d) + '\\n';
+for (const f of fs.readdirSync('src').sort()) all += fs.readFileSync(path.join('src', f), 'utf8');
+let hash = all;
+for (let i = 0; i < 300; i++) hash = crypto.createHash('sha256').update(hash + all.slice(0, 100000)).digest('hex');
+fs.writeFileSync('dist/bundle.js', all + '\\nexports.hash = "' + hash + '";\\n');
+for (let i = 0; i < 50; i++) fs.writeFileSync('dist/chunk' + i + '.js', 'module.exports=' + JSON.stringify(all.slice(i * 1000, i * 1000 + 20000)));
+console.log('built', hash);
+`;
+
+function nodeApp(dir, from) {
+  const random = seeded(77);
+  const texts = Array.from({ length: 10 }, () => sourceText(random, 65_536));
+  const modules = join(dir, "vendor", "node_modules");
+  for (let i = 0; i < 500; i++) {
+    const name = `p${String(i).padStart(3, "0")}`;
+    const manifest = { name, version: `1.0.${i}`, main: "index.js" };
+    put(join(modules, name, "package.json"), `${JSON.stringify(manifest)}\n`);
+    put(join(modules, name, "index.js"), `module.exports = ${i};\n`);
+    for (let f = 0; f < 18; f++) {
+      const size = Math.trunc(Math.min(50_000, Math.max(60, random.lognormal(8, 1))));
+      const start = random.below(5_000);
+      put(join(modules, name, "lib", `f${f}.js`), random.pick(texts).subarray(start, start + size));
+    }
+  }
+  settle(modules);
+  const archive = join(dir, "vendor/node_modules.tar.gz");
+  const owner = ["--owner=0", "--group=0", "--numeric-owner", "--sort=name"];
+  const tar = spawnSync("tar", [
+    "-C",
+    dirname(modules),
+    "-I",
+    "gzip -6n",
+    ...owner,
+    "-cf",
+    archive,
+    "node_modules",
+  ]);
+  if (tar.status !== 0) throw new Error(`tar: ${tar.stderr}`);
+  rmSync(modules, { recursive: true });
+  put(
+    join(dir, "package.json"),
+    '{"name":"app","version":"1.0.0","scripts":{"build":"node build.js"}}\n',
+  );
+  put(join(dir, "package-lock.json"), sourceText(seeded(78), 200_000));
+  for (let i = 0; i < 100; i++) {
+    put(
+      join(dir, "src", `m${i}.js`),
+      `exports.v${i} = ${i};\n/*${sourceText(seeded(100 + i), 8_000)}*/\n`,
+    );
+  }
+  put(join(dir, "build.js"), BUILD_JS);
+  dockerfile(
+    dir,
+    `FROM ${from}/node:20 AS build
+WORKDIR /app
+COPY package*.json ./
+COPY vendor/node_modules.tar.gz /tmp/
+RUN tar xf /tmp/node_modules.tar.gz -C /app && rm /tmp/node_modules.tar.gz
+COPY build.js ./
+COPY src ./src
+RUN node build.js
+
+FROM ${from}/node:20
+ENV NODE_ENV=production
+WORKDIR /app
+COPY --from=build /app/node_modules ./node_modules
+COPY --from=build /app/dist ./dist
+COPY package.json ./
+USER nobody
+CMD ["node", "dist/bundle.js"]
+`,
+  );
+}
+
+function put(path, data, mode = 0o644) {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, data);
+  chmodSync(path, mode);
+}
+
+function dockerfile(dir, text) {
+  put(join(dir, "Dockerfile"), text);
+}
+
+/** One time for every file, so that no tool gains by an mtime. */
+function settle(dir) {
+  for (const entry of readdirSync(dir, { recursive: true, withFileTypes: true })) {
+    utimesSync(join(entry.parentPath, entry.name), MTIME, MTIME);
+  }
+  utimesSync(dir, MTIME, MTIME);
+}
