@@ -17,8 +17,8 @@ export interface Client extends AsyncDisposable {
     signal: AbortSignal,
     onOutput?: (output: ProcessOutput) => void,
   ): Promise<Answers[R["op"]]>;
-  /** Settled when the worker's process has ended. */
-  readonly ended: Promise<void>;
+  /** The worker's process is gone, and with it everything that a view could dispose of. */
+  hasEnded(): boolean;
 }
 
 interface Pending {
@@ -31,15 +31,14 @@ export function openClient({ process: child, complaint }: SpawnedChild): Client 
   const pending = new Map<number, Pending>();
   let lastId = 0;
   let isClosing = false;
-  const failAll = (because: string): void => {
-    const error = new TsbuildError("INTERNAL", `tried to talk to the worker: ${because}`);
-    for (const { reject } of pending.values()) reject(error);
-    pending.clear();
-  };
+  let death: TsbuildError | undefined;
   // Not "close": Node never emits it once this end has hung up first.
   const ended = exitOf(child).then((how) => {
     const said = complaint();
-    failAll(said === "" ? `it ended (${how})` : said);
+    const because = said === "" ? how : `${how}: ${said}`;
+    death = new TsbuildError("INTERNAL", `tried to talk to the worker: it ended by ${because}`);
+    for (const { reject } of pending.values()) reject(death);
+    pending.clear();
   });
   child.on("message", (message: FromChild) => receive(message, pending));
   // A failed send; the "exit" event brings the reason.
@@ -53,6 +52,10 @@ export function openClient({ process: child, complaint }: SpawnedChild): Client 
     new Promise((resolve, reject) => {
       if (signal.aborted) {
         reject(new TsbuildError("ABORTED", `tried to ${request.op}: the build was stopped`));
+        return;
+      }
+      if (death !== undefined) {
+        reject(death);
         return;
       }
       const id = ++lastId;
@@ -71,8 +74,7 @@ export function openClient({ process: child, complaint }: SpawnedChild): Client 
         onOutput,
       });
       signal.addEventListener("abort", cancel, { once: true });
-      if (child.exitCode !== null || child.signalCode !== null) failAll(complaint());
-      else send(child, { kind: "request", id, request });
+      send(child, { kind: "request", id, request });
     });
 
   const close = async (): Promise<void> => {
@@ -84,7 +86,7 @@ export function openClient({ process: child, complaint }: SpawnedChild): Client 
     await ended;
     clearTimeout(timer);
   };
-  return { ask, ended, [Symbol.asyncDispose]: close };
+  return { ask, hasEnded: () => death !== undefined, [Symbol.asyncDispose]: close };
 }
 
 /** Settles when the process is gone and its last words are read. */
@@ -137,6 +139,8 @@ function createView(client: Client, view: number): View {
     run: (spec, on, signal) =>
       client.ask({ op: "run", view, spec }, signal, (output) => on.output(output)),
     seal: (options, signal) => client.ask({ op: "seal", view, options }, signal),
-    [Symbol.asyncDispose]: () => client.ask({ op: "dispose", view }, never),
+    [Symbol.asyncDispose]: async () => {
+      if (!client.hasEnded()) await client.ask({ op: "dispose", view }, never);
+    },
   };
 }

@@ -5,6 +5,9 @@ import type { SnapshotDriver } from "./layer-host-types.js";
 import type { ProbeReport } from "./protocol.js";
 import type { DriverName, HostReport, RefusedDriver, Worker, WorkerOptions } from "./types.js";
 
+const SUBORDINATE_IDS =
+  "newuidmap and newgidmap (package uidmap) with their file capabilities or set-uid bit, and lines for this user in /etc/subuid and /etc/subgid";
+
 /** A worker's process in namespaces that do, and what to do in them. */
 interface Session {
   readonly client: Client;
@@ -51,8 +54,14 @@ export async function probeHost(
 async function findSession(
   options: Pick<WorkerOptions, "driver" | "staging" | "signal">,
 ): Promise<Session> {
+  const identity = currentIdentity();
   const refused: RefusedDriver[] = [];
-  const plans = plansFor(currentIdentity()).filter(
+  const candidates = plansFor(identity);
+  if (candidates.every(isSingle)) {
+    const because = `no subordinate ids for ${identity.name ?? identity.uid} in /etc/subuid and /etc/subgid`;
+    refused.push({ driver: "overlay", because, allowedBy: SUBORDINATE_IDS });
+  }
+  const plans = candidates.filter(
     (plan) => options.driver === "auto" || options.driver.startsWith("single-") === isSingle(plan),
   );
   for (const plan of plans) {
@@ -108,7 +117,7 @@ function allowedBy(plan: NamespacePlan): string {
   if (plan.singleId || plan.writer === "direct") {
     return "user namespaces: no seccomp profile (RuntimeDefault) or AppArmor profile that refuses them, and the sysctls user.max_user_namespaces and kernel.unprivileged_userns_clone";
   }
-  return "newuidmap and newgidmap (package uidmap) with their file capabilities or set-uid bit, and lines for this user in /etc/subuid and /etc/subgid";
+  return SUBORDINATE_IDS;
 }
 
 function unsupported(driver: WorkerOptions["driver"], refused: readonly RefusedDriver[]): Error {
