@@ -1,6 +1,6 @@
 /** Judges of an image that share no code with tsbuild: skopeo copies it, umoci unpacks it, runc or crun runs it. */
 import { createHash } from "node:crypto";
-import { lstat, readdir, readFile, readlink, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, readlink, writeFile } from "node:fs/promises";
 import { join, posix } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { findTool, mustRun, run, type Outcome } from "./tools.js";
@@ -99,6 +99,7 @@ export async function copyToLayout(
 
 /** Unpacks a layout's image as root, by skopeo and umoci, and answers the bundle's path (`rootfs` is below it). */
 export async function unpackBundle(layout: string, dir: string): Promise<string> {
+  await mkdir(dir, { recursive: true });
   const judged = join(dir, "judged");
   await copyToLayout(`oci:${layout}`, judged);
   const bundle = join(dir, "bundle");
