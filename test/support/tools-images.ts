@@ -163,7 +163,7 @@ const TYPES: Readonly<Record<number, string>> = {
 
 /** Everything that the kernel says about the files below `root`, by path. Needs root for what others own. */
 export async function factsBelow(root: string): Promise<ReadonlyMap<string, FileFacts>> {
-  const names = (await readdir(root, { recursive: true })).sort();
+  const names = (await namesBelow(root, "")).sort();
   const xattrs = await xattrsBelow(root);
   const inodes = new Map<bigint, string>();
   const facts = new Map<string, FileFacts>();
@@ -190,6 +190,17 @@ export async function factsBelow(root: string): Promise<ReadonlyMap<string, File
     });
   }
   return facts;
+}
+
+/** Every path below a directory. Node's own recursion follows symbolic links, out of the root too. */
+async function namesBelow(root: string, below: string): Promise<string[]> {
+  const names: string[] = [];
+  for (const entry of await readdir(join(root, below), { withFileTypes: true })) {
+    const name = join(below, entry.name);
+    names.push(name);
+    if (entry.isDirectory()) names.push(...(await namesBelow(root, name)));
+  }
+  return names;
 }
 
 /** Attributes in hexadecimal by path, as getfattr dumps them. */
