@@ -1,0 +1,30 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { parentPort, workerData } from "node:worker_threads";
+import { openFileCalls } from "../../src/worker/linux/files.js";
+import { openRootDoor } from "../../src/worker/root-enter.js";
+
+/** Goes into a root, looks and writes around through its symlinks, comes back, and says what it saw. */
+async function main(): Promise<void> {
+  const { root, refuseChroot } = workerData as { root: string; refuseChroot: boolean };
+  const calls = openFileCalls();
+  const refused = (): never => {
+    throw Object.assign(new Error("refused"), { code: "EPERM" });
+  };
+  const door = openRootDoor(refuseChroot ? { ...calls, chroot: refused } : calls);
+  const seen: Record<string, unknown> = {};
+  for (const round of ["first", "second"]) {
+    door.enter(root);
+    writeFileSync(`/absolute/${round}`, round);
+    writeFileSync(`climbing/${round}`, round);
+    mkdirSync(`mode-${round}`, 0o777);
+    seen[round] = readdirSync("/");
+    // On another thread, which is outside.
+    seen[`${round} async`] = await readFile("/proc/self/comm", "utf8").then(() => "outside");
+    door.leave();
+    seen[`${round} after`] = readFileSync(`${root}/target/${round}`, "utf8");
+  }
+  parentPort?.postMessage(seen);
+}
+
+await main();
