@@ -106,23 +106,25 @@ export class DirectoryTree implements Tree {
 
   #entry(path: string, stats: BigIntStats): FileEntry {
     const type = typeOf(stats);
-    const base = {
+    const isFile = type === "file";
+    // One shape for the common case: there are many of them.
+    const entry = {
       type,
       mode: Number(stats.mode) & 0o7777,
       uid: 0,
       gid: 0,
       mtimeNs: stats.mtimeNs,
-      size: type === "file" ? Number(stats.size) : 0,
+      size: isFile ? Number(stats.size) : 0,
       xattrs: this.#xattrs?.(this.#absolute(path)) ?? NO_XATTRS,
+      open: () => this.#open(path, stats),
     };
-    if (type === "file") {
-      const linkGroup = stats.nlink > 1n ? { linkGroup: `${stats.dev}:${stats.ino}` } : {};
-      return { ...base, ...linkGroup, open: () => this.#open(path, stats) };
-    }
+    if (isFile && stats.nlink === 1n) return entry;
+    if (isFile) return { ...entry, linkGroup: `${stats.dev}:${stats.ino}` };
+    const { open: _, ...other } = entry;
     if (type === "symlink") {
-      return { ...base, linkTarget: this.#call(path, (file) => readlinkSync(file)) };
+      return { ...other, linkTarget: this.#call(path, (file) => readlinkSync(file)) };
     }
-    return type === "char" || type === "block" ? { ...base, ...deviceNumbers(stats.rdev) } : base;
+    return type === "char" || type === "block" ? { ...other, ...deviceNumbers(stats.rdev) } : other;
   }
 
   #open(path: string, selected: BigIntStats): FileReader {

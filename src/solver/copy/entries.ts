@@ -50,6 +50,8 @@ export function memoryEntry(
 
 /** An entry as it is written. */
 export function transformed(entry: FileEntry, { owner, chmod, item }: Transform): FileEntry {
+  const plain = owner === undefined && chmod === undefined;
+  if (plain && entry.linkGroup === undefined && entry.type !== "socket") return entry;
   const isDirectory = entry.type === "directory";
   const bits =
     chmod === undefined || entry.type === "symlink"

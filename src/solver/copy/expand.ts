@@ -32,7 +32,11 @@ export async function expandSource(
   const base = cleanRelative(pivot < 0 ? "" : word.slice(0, pivot));
   const pattern = cleanRelative(pivot < 0 ? word : word.slice(pivot + 3));
   const required = !hasWildcards(base) && !hasWildcards(pattern);
-  const bases = await expandPath(source, base);
+  const found = await expandPath(source, base);
+  // A wildcard before the pivot stands for directories.
+  const bases = hasWildcards(base)
+    ? found.filter((one) => resolvePath(source.tree, one, "follow").entry?.type === "directory")
+    : found;
   return bases.map((one) => ({ kind: "parents", source, base: one, pattern, required }));
 }
 

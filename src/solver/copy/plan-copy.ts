@@ -3,7 +3,7 @@ import { BadPatternError } from "../../internal/path-match.js";
 import { compilePatterns, type PathPatterns } from "../../internal/path-patterns.js";
 import type { Change } from "../../layer/types.js";
 import { resolvePath } from "../../oci/resolve-path.js";
-import type { FileEntry, Tree } from "../../oci/tree.js";
+import type { FileEntry, FileType, Tree } from "../../oci/tree.js";
 import { placeArchive } from "./archive-tree.js";
 import { madeDirectoryMode } from "./chmod.js";
 import { cannotCopyToNonDirectory, cannotReplaceDirectory, shown } from "./contributor.js";
@@ -24,9 +24,10 @@ export function planCopy(request: CopyRequest): Iterable<Change> {
   const plan = new Plan(request.link === true ? EMPTY_TREE : request.root);
   const exclude = compileExclude(request.exclude ?? []);
   const destination = destinationOf(request.workdir, request.target);
+  const placement = new Placement(plan, destination, request);
   for (const item of request.items) {
     if (item.kind === "archive") placeArchive(plan, item.archive, destination.path, request);
-    else place(plan, selectItem(item, exclude), destination, request);
+    else placement.put(selectItem(item, exclude));
   }
   return plan.changes();
 }
@@ -88,34 +89,70 @@ export function compileExclude(patterns: readonly string[]): PathPatterns | unde
   return patterns.length === 0 ? undefined : compile(patterns, `--exclude=${patterns.join(" ")}`);
 }
 
-function place(
-  plan: Plan,
-  selected: Selected,
-  destination: Destination,
-  request: CopyRequest,
-): void {
-  const { owner = ROOT, chmod, createdNs } = request;
-  const made = (mtimeNs: bigint) => directoryEntry(madeDirectoryMode(chmod), owner, mtimeNs);
-  const ensured = destination.isDirectory ? destination.path : parentOf(destination.path);
-  plan.makeDirectories(ensured, () => made(createdNs));
-  const target = resolvePath(plan, destination.path, "follow").path;
-  const there = plan.lstat(target);
-  const order = plan.nextOrder();
-  const transform: Transform = { owner: request.owner, chmod, item: order };
+/** Where the items of one instruction go; found with the first one, since none of them can change it. */
+class Placement {
+  readonly #plan: Plan;
+  readonly #destination: Destination;
+  readonly #request: CopyRequest;
+  #target: string | undefined;
 
-  if (selected.kind === "tree") {
-    if (there !== undefined && there.type !== "directory") throw cannotCopyToNonDirectory(target);
-    // A directory that is made for a copy has the time of the one that was copied.
-    plan.makeDirectories(target, (path) =>
-      made(path === target ? selected.entry.mtimeNs : createdNs),
-    );
-    plan.put(target, copyTree(selected.selection, selected.entry, plan.nextOrder(), transform));
-    return;
+  constructor(plan: Plan, destination: Destination, request: CopyRequest) {
+    this.#plan = plan;
+    this.#destination = destination;
+    this.#request = request;
   }
-  const path = there?.type === "directory" ? join(target, selected.name) : target;
-  plan.makeDirectories(parentOf(path), () => made(createdNs));
-  if (plan.lstat(path)?.type === "directory") throw cannotReplaceDirectory(path);
-  plan.put(path, copyFile(selected.entry, plan.nextOrder(), transform));
+
+  put(selected: Selected): void {
+    const target = this.#resolve();
+    const there = this.#plan.lstat(target)?.type;
+    if (selected.kind === "file") this.#putFile(selected, target, there);
+    else this.#putTree(selected, target, there);
+  }
+
+  #resolve(): string {
+    if (this.#target !== undefined) return this.#target;
+    const { path, isDirectory } = this.#destination;
+    this.#makeDirectories(isDirectory ? path : parentOf(path));
+    this.#target = resolvePath(this.#plan, path, "follow").path;
+    return this.#target;
+  }
+
+  #putTree(
+    { entry, selection }: Extract<Selected, { readonly kind: "tree" }>,
+    target: string,
+    there: FileType | undefined,
+  ): void {
+    if (there !== undefined && there !== "directory") throw cannotCopyToNonDirectory(target);
+    // A directory that is made for a copy has the time of the one that was copied.
+    if (there === undefined)
+      this.#makeDirectories(target, { path: target, mtimeNs: entry.mtimeNs });
+    const order = this.#plan.nextOrder();
+    this.#plan.put(target, copyTree(selection, entry, order, this.#transform(order)));
+  }
+
+  #putFile(
+    { name, entry }: Extract<Selected, { readonly kind: "file" }>,
+    target: string,
+    there: FileType | undefined,
+  ): void {
+    const path = there === "directory" ? join(target, name) : target;
+    if (there === undefined) this.#makeDirectories(parentOf(path));
+    if (this.#plan.lstat(path)?.type === "directory") throw cannotReplaceDirectory(path);
+    const order = this.#plan.nextOrder();
+    this.#plan.put(path, copyFile(entry, order, this.#transform(order)));
+  }
+
+  #transform(order: number): Transform {
+    return { owner: this.#request.owner, chmod: this.#request.chmod, item: order };
+  }
+
+  #makeDirectories(path: string, last?: { readonly path: string; readonly mtimeNs: bigint }): void {
+    const { owner = ROOT, chmod, createdNs } = this.#request;
+    this.#plan.makeDirectories(path, (directory) => {
+      const mtimeNs = last?.path === directory ? last.mtimeNs : createdNs;
+      return directoryEntry(madeDirectoryMode(chmod), owner, mtimeNs);
+    });
+  }
 }
 
 /** `undefined` when a file stands in the way, or the links go round in circles: nothing is there. */

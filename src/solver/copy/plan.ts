@@ -39,6 +39,10 @@ export class Plan implements Tree {
       if (next === undefined) node.children.set(name, (next = newNode()));
       node = next;
     }
+    // A file leaves nothing of the file before it.
+    const last = node.contributors.at(-1);
+    const replaces = contributor.entry.type !== "directory" && contributor.rule === "merge";
+    if (replaces && last !== undefined && last.entry.type !== "directory") node.contributors.pop();
     node.contributors.push(contributor);
   }
 

@@ -422,6 +422,9 @@ describe("--parents", () => {
     expect(await names("./x/y/./*.txt /p/")).toEqual(["p/", "p/a.txt", "p/b.txt"]);
     expect(await names("./x/./z/ /p/")).toEqual(["p/", "p/z/", "p/z/a.txt", "p/z/b.txt"]);
     expect(await names("./*/./a.txt /p/")).toEqual(["p/", "p/a.txt"]);
+    const mixed = { "x/a.txt": "xa", Dockerfile: "" };
+    const tree = await copied(mixed, "./*/./a.txt /p/", { parents: true });
+    expect(Object.keys(tree.show())).toEqual(["p/", "p/a.txt"]);
   });
 
   test("two stars are any number of directories", async () => {
