@@ -35,6 +35,17 @@ const MAX_CACHED = 4096;
 const MAX_LINK_HOPS = 40;
 const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
 
+/** Where there are no layers there still is a root. */
+const EMPTY_ROOT: FileEntry = {
+  type: "directory",
+  mode: 0o755,
+  uid: 0,
+  gid: 0,
+  mtimeNs: 0n,
+  size: 0,
+  xattrs: NO_XATTRS,
+};
+
 class MergedTree implements Tree {
   readonly #indexes: readonly LayerIndex[];
   readonly #readContent: ReadContent | undefined;
@@ -48,7 +59,8 @@ class MergedTree implements Tree {
 
   lstat(path: string): FileEntry | undefined {
     const place = this.#find(path, this.#indexes.length - 1);
-    return place === undefined ? undefined : this.#entry(place, 0);
+    if (place !== undefined) return this.#entry(place, 0);
+    return path === "" ? EMPTY_ROOT : undefined;
   }
 
   list(path: string): readonly string[] {

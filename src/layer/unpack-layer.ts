@@ -39,7 +39,7 @@ export async function unpackLayer(
   into: RootFs,
   options: UnpackOptions,
 ): Promise<UnpackResult> {
-  return await readLayer(source, into, options);
+  return readLayer(source, into, options);
 }
 
 /** The same without a root: reads the layer and writes its index alone. */
@@ -47,7 +47,7 @@ export async function indexLayer(
   source: LayerSource,
   options: IndexOptions,
 ): Promise<UnpackResult> {
-  return await readLayer(source, undefined, { ...options, whiteouts: "apply" });
+  return readLayer(source, undefined, { ...options, whiteouts: "apply" });
 }
 
 async function readLayer(

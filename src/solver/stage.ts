@@ -41,13 +41,13 @@ function stepId(stage: number, instruction: number): StepId {
 }
 
 export function stageName(plan: StagePlan, index: number): string {
-  return plan.stages.get(index)?.stage.name ?? `stage-${index}`;
+  return plan.all[index]?.stage.name ?? `stage-${index}`;
 }
 
 /** Runs one stage from its base to its last instruction. */
 export async function solveStage(index: number, services: StageServices): Promise<StageState> {
   const { plan, store, worker, signal } = services.input;
-  const planned = plan.stages.get(index);
+  const planned = plan.all[index];
   if (planned === undefined) {
     throw new TsbuildError("INTERNAL", `stage ${index} is not part of the plan`);
   }
@@ -58,7 +58,7 @@ export async function solveStage(index: number, services: StageServices): Promis
   const { instructions } = planned.stage;
   if (triggers.length > 0) announce(stage, triggers, instructions.length + 1);
   const ready = await follow(stage, triggers, first, instructions.length + 1);
-  return follow(stage, instructions, ready, 1);
+  return await follow(stage, instructions, ready, 1);
 }
 
 interface RunningStage {
@@ -175,7 +175,9 @@ async function step<T>(
 
 function createdNow({ input }: StageServices): string {
   const epoch = input.options.sourceDateEpoch;
-  return (epoch === undefined ? new Date() : new Date(epoch * 1000)).toISOString();
+  const date = epoch === undefined ? new Date() : new Date(epoch * 1000);
+  // As Go prints it: no fraction where there is none.
+  return date.toISOString().replace(".000Z", "Z");
 }
 
 async function source(stage: RunningStage, name: string): Promise<SourceStage> {

@@ -45,7 +45,7 @@ export function createTools({ services, view, step, index, willRun, source }: To
       // The root is made ready before the turn is taken: unpacking must not keep others from running.
       await view.open(image);
       using _turn = await services.steps.acquire(signal);
-      return view.run(image, spec, seal, (output) =>
+      return await view.run(image, spec, seal, (output) =>
         emit({ type: "step-output", step, ...output }),
       );
     },

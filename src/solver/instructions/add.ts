@@ -42,7 +42,7 @@ export function add(instruction: Add, state: StageState, tools: Tools): Effect {
       spoolPath: () => tools.temporaryFile(".spool"),
       signal,
     });
-    return tools.pack(planCopy({ ...request, items: unpacked.items }), state.image);
+    return await tools.pack(planCopy({ ...request, items: unpacked.items }), state.image);
   };
   return { state, history: copyHistory("ADD", expanded, false), layer };
 }

@@ -44,7 +44,7 @@ export function copy(instruction: Copy, state: StageState, tools: Tools): Effect
     await using source = await tools.contents(stage);
     const request = await make(source);
     await source.prepare(planCopy(request));
-    return tools.pack(planCopy(request), state.image);
+    return await tools.pack(planCopy(request), state.image);
   };
   return { state, history: copyHistory("COPY", expanded, parents), layer };
 }

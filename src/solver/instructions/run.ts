@@ -98,7 +98,7 @@ async function execute(
   };
   const { status, seal } = await tools.run(state.image, spec);
   if (status.kind !== "exited" || status.code !== 0) throw failure(argv, status);
-  return seal();
+  return await seal();
 }
 
 /** ENV and ARG, the proxies that build args name (in both cases), PATH and HOME. None of the builder's own. */
