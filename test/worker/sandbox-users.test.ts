@@ -1,6 +1,6 @@
 /** The worker as other users have it, and what is left of it when it is killed. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { chmod, chown, mkdir, mkdtemp, readdir } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
@@ -134,6 +134,23 @@ describeUnless([lacksUsers(), lacksTools("newuidmap", "unshare")], "an ordinary 
     expect(step).toMatchObject({ text: "0\n" });
   });
 });
+
+describeUnless(
+  [lacksUsers(), lacksTools("newuidmap", "unshare")],
+  "where parts of /proc are masked",
+  () => {
+    test("a step gets the outer /proc, since the kernel refuses a fresh one", async () => {
+      const script =
+        "readlink /proc/self/exe; ls /proc/acpi; cat /proc/1/comm; echo 1 > /proc/sys/vm/drop_caches";
+      await using own = await session(await userWithSubIds(), [{ script }]);
+      const mask = 'mount -t tmpfs -o ro none /proc/acpi && exec "$@"';
+      const [host, step] = await told(["unshare", "--mount", "sh", "-c", mask, "sh", ...own.argv]);
+      expect(host).toMatchObject({ driver: "overlay" });
+      expect(step?.text).toContain(`/bin/sh\n${await readFile("/proc/1/comm", "utf8")}`);
+      expect(step?.text).toMatch(/Read-only file system\n$/);
+    });
+  },
+);
 
 /** What a runtime gives a container's root by default, without CAP_SYS_ADMIN. */
 const POD_CAPABILITIES = [

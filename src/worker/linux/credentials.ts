@@ -1,5 +1,5 @@
 import { errnoOf } from "../../errors.js";
-import type { Libc } from "./libc.js";
+import type { CFunction, Libc } from "./libc.js";
 
 const PR_CAPBSET_READ = 23;
 const PR_CAPBSET_DROP = 24;
@@ -34,7 +34,7 @@ export interface CredentialCalls {
   boundCapabilities(keep: readonly number[]): void;
   /** Supplementary groups. @throws SystemCallError EPERM where a namespace denies it */
   setgroups(groups: readonly number[]): void;
-  /** Real, effective and saved group, then user. @throws SystemCallError EINVAL: the namespace does not map the id */
+  /** Real, effective and saved group, then user, of the calling thread. @throws SystemCallError EINVAL: the namespace does not map the id */
   become(uid: number, gid: number): void;
   /** Empties the inheritable and the ambient set: what the next program gets is decided by its user alone. */
   clearInheritable(): void;
@@ -44,13 +44,7 @@ export function openCredentialCalls(libc: Libc): CredentialCalls {
   const prctl = libc.declare(
     "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
   );
-  const setgroups = libc.declare("int setgroups(size_t count, void *groups)");
-  const setresgid = libc.declare(
-    "int setresgid(uint32_t real, uint32_t effective, uint32_t saved)",
-  );
-  const setresuid = libc.declare(
-    "int setresuid(uint32_t real, uint32_t effective, uint32_t saved)",
-  );
+  const { setgroups, setresgid, setresuid } = declareIdentity(libc);
   const capget = libc.declare("int capget(void *header, void *data)");
   const capset = libc.declare("int capset(void *header, void *data)");
   return {
@@ -86,5 +80,19 @@ export function openCredentialCalls(libc: Libc): CredentialCalls {
       sets[5] = 0;
       capset(header, bytes);
     },
+  };
+}
+
+/**
+ * The bare calls, which concern the calling thread alone: the C library's own versions interrupt every thread of the
+ * process and wait for each of them, and execve ends those threads anyway.
+ */
+function declareIdentity(libc: Libc): Record<"setgroups" | "setresgid" | "setresuid", CFunction> {
+  const numbers = process.arch === "x64" ? [116, 119, 117] : [159, 149, 147];
+  const ids = ["uint32_t", "uint32_t", "uint32_t"];
+  return {
+    setgroups: libc.declareCall("setgroups", numbers[0] ?? -1, ["size_t", "void *"]),
+    setresgid: libc.declareCall("setresgid", numbers[1] ?? -1, ids),
+    setresuid: libc.declareCall("setresuid", numbers[2] ?? -1, ids),
   };
 }

@@ -14,6 +14,9 @@ import type { ExitStatus, ProcessOutput, ProcessSpec, Sandbox, StepListener } fr
 /** A failed init says one line; the longest holds a path or two. */
 const MAX_REPORT = 64 * 1024; // bytes
 
+/** An init does one thing after the other, and execve has to end every other thread of it first. */
+const FEW_THREADS = ["--v8-pool-size=0"];
+
 export interface NamespaceOptions {
   /** An empty directory that stays empty: each step covers it with its own tmpfs. */
   readonly scratch: string;
@@ -90,11 +93,11 @@ function startInit({ env, calls }: NamespaceOptions): Init {
   try {
     calls.process.unshare(CLONE.NEWPID);
     try {
-      const child = spawn(process.execPath, [entryPath("worker/sandbox/init.js")], {
+      const child = spawn(process.execPath, [...FEW_THREADS, entryPath("worker/sandbox/init.js")], {
         // A session of its own: no terminal, and no signal that is meant for the builder's group.
         detached: true,
         cwd: "/",
-        env,
+        env: { ...env, UV_THREADPOOL_SIZE: "1" },
         stdio: ["pipe", stdoutWrite, stderrWrite, "pipe"],
       });
       return describeInit(child, readEnd(stdoutEnd), readEnd(stderrEnd));

@@ -84,7 +84,8 @@ function mountOverlay(
   symlinkSync(root.upper, "upper");
   symlinkSync(root.work, "work");
   symlinkSync(stubs, "stubs");
-  // Whoever looks at the merged tree before the step starts must not touch the upper directory: so without one.
+  // A look at the merged tree must not touch the upper directory: so this mount has none. It is not looked at again,
+  // and goes with the old root: an unmount of its own would wait for every processor.
   let view = root.upper;
   if (lower.length > 0) {
     view = `${order.scratch}/view`;
@@ -93,7 +94,6 @@ function mountOverlay(
   }
   const missing = missingPoints(view, plan);
   makeStubs(view, stubs, missing, calls.files);
-  if (lower.length > 0) mounts.unmount(view);
   // What an earlier mount of the same directories left: "volatile" refuses to be mounted over it.
   rmSync(`${root.work}/work`, { recursive: true, force: true });
   const named = missing.length > 0 || lower.length === 0 ? ["stubs", ...lower] : lower;
