@@ -2,7 +2,7 @@ import { lstatSync, readdirSync, renameSync, rmdirSync, unlinkSync } from "node:
 import { errnoOf } from "../errors.js";
 import type { FsPath } from "./root-names.js";
 
-const SLASH = Buffer.from("/");
+const SLASH = Buffer.of(0x2f);
 /** Bytes of a path below which its children are still safe to name: the kernel takes 4095. */
 const LONG_PATH = 3800;
 

@@ -4,7 +4,8 @@ import type { FsPath } from "./root-names.js";
 
 /** Marks a directory that hides what the layers below have there (Documentation/filesystems/overlayfs.rst, with userxattr). */
 export const OPAQUE = "user.overlay.opaque";
-export const OPAQUE_VALUE: Uint8Array = Buffer.from("y");
+/** "y" */
+export const OPAQUE_VALUE: Uint8Array = Buffer.of(0x79);
 /** Ours, on the root of an unpacked layer whose tar says nothing about the root. The kernel hides and ignores it. */
 export const IMPLIED_ROOT = "user.overlay.tsbuild-implied-root";
 

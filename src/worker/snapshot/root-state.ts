@@ -2,7 +2,7 @@ import { chmodSync, chownSync, lstatSync } from "node:fs";
 import { errnoOf } from "../../errors.js";
 import type { FileCalls } from "../linux/files.js";
 import { fsPath } from "../root-names.js";
-import { diskXattrName, IMPLIED_ROOT, OPAQUE, readXattrs } from "../root-xattrs.js";
+import { diskXattrName, IMPLIED_ROOT, OPAQUE, OPAQUE_VALUE, readXattrs } from "../root-xattrs.js";
 
 /** What is known of a root directory itself. An overlay mount shows its upper directory's. */
 export interface RootState {
@@ -44,7 +44,7 @@ export function applyRootState(calls: FileCalls, directory: string, state: RootS
 /** Says that the layer in `directory` leaves the root as the layers below have it. */
 export function markRootImplied(calls: FileCalls, directory: string): void {
   try {
-    calls.setXattr(directory, IMPLIED_ROOT, Buffer.from("y"));
+    calls.setXattr(directory, IMPLIED_ROOT, OPAQUE_VALUE);
   } catch (error) {
     // Without user attributes there is no overlay mount with userxattr either.
     if (errnoOf(error) !== "ENOTSUP" && errnoOf(error) !== "EOPNOTSUPP") throw error;

@@ -153,7 +153,7 @@ function readFrame(path: string): Frame {
     text: () => [...entries.map(({ name }) => name), ...directories.map(({ name }) => `${name}/`)],
     bytes: () => {
       const raw = readdirSync(at, { withFileTypes: true, encoding: "buffer" });
-      const slash = Buffer.from("/");
+      const slash = Buffer.of(0x2f);
       return raw.flatMap((entry) => {
         const name = entry.name as unknown as Buffer;
         return entry.isDirectory() ? [name, Buffer.concat([name, slash])] : [name];
