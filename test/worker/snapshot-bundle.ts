@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { build } from "esbuild";
 
 export interface Bundle extends Disposable {
@@ -9,7 +9,6 @@ export interface Bundle extends Disposable {
 /** The thread's entry and the tests' child process, bundled as the build script does it, where node finds the packages. */
 export async function bundleForChildren(): Promise<Bundle> {
   const outdir = `node_modules/.cache/tsbuild-worker-tests-${process.pid}`;
-  mkdirSync(outdir, { recursive: true });
   await build({
     entryPoints: { thread: "src/worker/root-thread.ts", child: "test/worker/snapshot-child.ts" },
     outdir,
