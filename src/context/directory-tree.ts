@@ -131,7 +131,10 @@ export class DirectoryTree implements Tree {
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
     const descriptor = this.#call(path, (file) => openSync(file, flags));
     const now = fstatSync(descriptor, { bigint: true });
-    if (now.ino !== selected.ino || now.dev !== selected.dev || now.size !== selected.size) {
+    const same = (["dev", "ino", "size", "mtimeNs"] as const).every(
+      (at) => now[at] === selected[at],
+    );
+    if (!same) {
       closeSync(descriptor);
       throw this.#changed(path);
     }

@@ -22,6 +22,11 @@ export async function openDirectory(path: string, options: DirectoryOptions): Pr
       const decision = file === "" ? undefined : patterns?.decidedBy(file);
       return decision?.matched === true ? decision.pattern : undefined;
     },
+    alwaysIgnores: (file) =>
+      patterns !== undefined &&
+      !patterns.hasExceptions &&
+      file !== "" &&
+      patterns.decidedBy(file)?.matched === true,
     identity: (file) => tree.identity(file),
     candidates: (base, pattern) => globCandidates(root, base, pattern),
     [Symbol.asyncDispose]: () => Promise.resolve(),

@@ -1,5 +1,6 @@
 import type { Digest } from "../oci/digest.js";
 import type { Tree } from "../oci/tree.js";
+import type { GitRef } from "./git-ref.js";
 
 /** What COPY and ADD read from: a directory with its ignore file, a stage, an image. */
 export interface FileSource extends AsyncDisposable {
@@ -9,6 +10,8 @@ export interface FileSource extends AsyncDisposable {
   readonly name: string;
   /** Why a path is not in the tree, where an ignore pattern is the reason: the pattern. */
   ignoredBy?(path: string): string | undefined;
+  /** Whether an ignore file without exceptions excludes the path, existing or not. */
+  alwaysIgnores?(path: string): boolean;
   /** Of a regular file: device, inode, size, mtime and ctime, joined by `:`. What has the same identity has the same content, save for changes within one clock tick of reading it. */
   identity?(path: string): string | undefined;
   /** Where there is a faster way than to walk the tree: paths among which are all that could match `pattern` (relative to the directory `base`). Who asks decides by itself, and looks each one up in `tree`. */
@@ -50,4 +53,18 @@ export interface RemoteSources {
     url: string,
     options: { readonly path: string; readonly checksum?: string },
   ): Promise<UrlFile>;
+
+  /**
+   * Fetches a repository into the new directory `directory`, which disposing the source removes. What `keepGitDir` and
+   * `checksum` say must agree with the reference. Optional only until everything that implements this can.
+   * @throws TsbuildError DOCKERFILE_INVALID, CONTEXT_UNREADABLE
+   */
+  git?(
+    ref: GitRef,
+    options: {
+      readonly directory: string;
+      readonly keepGitDir?: boolean;
+      readonly checksum?: string;
+    },
+  ): Promise<FileSource>;
 }

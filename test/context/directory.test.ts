@@ -127,6 +127,9 @@ describe("a directory as a context", () => {
     put("other", "second");
     renameSync(join(root, "other"), join(root, "f"));
     expect(() => replaced?.open?.()).toThrow(/changed during the build/);
+    const rewritten = tree.lstat("g");
+    utimesSync(join(root, "g"), 5, 5);
+    expect(() => rewritten?.open?.()).toThrow(/changed during the build/);
     const reader = tree.lstat("g")?.open?.();
     writeFileSync(join(root, "g"), "");
     expect(() => reader?.read(new Uint8Array(10))).toThrow(/changed during the build/);

@@ -4,6 +4,7 @@ import type { Change } from "../../layer/types.js";
 import type { FileEntry, Tree } from "../../oci/tree.js";
 import { resolvePath } from "../../oci/resolve-path.js";
 import { fold, shown, type Contributor, type Folded } from "./contributor.js";
+import { EMPTY_TREE } from "./entries.js";
 import { join, prefixes } from "./paths.js";
 import { leaf } from "./source-tree.js";
 
@@ -91,7 +92,7 @@ export class Plan implements Tree {
     visible: boolean,
     waiting: Change[],
   ): Generator<Change> {
-    const before = visible ? this.#root.lstat(path) : undefined;
+    const before = visible ? this.#before(path) : undefined;
     const folded = fold(path, before, contributors);
     if (folded.entry === undefined) return;
     const change: Change = { kind: "write", path, entry: folded.entry };
@@ -110,6 +111,11 @@ export class Plan implements Tree {
     if (waiting.at(-1) === change) waiting.pop();
   }
 
+  /** Every root is a directory, one without layers too. */
+  #before(path: string): FileEntry | undefined {
+    return this.#root.lstat(path) ?? (path === "" ? EMPTY_TREE.lstat("") : undefined);
+  }
+
   #at(
     path: string,
   ):
@@ -117,7 +123,7 @@ export class Plan implements Tree {
     | undefined {
     let node: Node | undefined = this.#top;
     let visible = true;
-    let before = this.#root.lstat("");
+    let before = this.#before("");
     let folded = fold("", before, node.contributors);
     let at = "";
     for (const name of parts(path)) {
@@ -126,7 +132,7 @@ export class Plan implements Tree {
       node = node?.children.get(name);
       const theirs = contributorsOf(name, node, folded);
       at = join(at, name);
-      before = visible ? this.#root.lstat(at) : undefined;
+      before = visible ? this.#before(at) : undefined;
       folded = fold(at, before, theirs);
     }
     const baseVisible = visible && before?.type === "directory" && !folded.opaque;

@@ -77,6 +77,11 @@ describe("where a copy goes", () => {
     expect(changes[0]).toMatchObject({ entry: { mode: 0o1777, uid: 3, gid: 4, mtimeNs: 77n } });
   });
 
+  test("a root that describes nothing, not even itself, is an empty directory", async () => {
+    const nothing = { lstat: () => undefined, list: () => [], read: () => undefined };
+    expect(written(await copy({ f: "F" }, "f /d/", { root: nothing }))).toEqual(["d/", "d/f"]);
+  });
+
   test("a copy of nothing into an existing directory writes nothing", async () => {
     const root = new MemoryTree({ "d/": {} });
     expect(await copy({ "empty/": {} }, "empty /d", { root })).toEqual([]);

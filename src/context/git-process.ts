@@ -1,0 +1,205 @@
+import { spawn } from "node:child_process";
+import { errnoOf, messageOf, TsbuildError } from "../errors.js";
+import { redactText } from "../internal/redact.js";
+import type { GitCredentials } from "./git-ref.js";
+
+/** How git is run for one repository. */
+export interface GitSetting {
+  /** Where it runs. */
+  readonly cwd: string;
+  /** Where it runs in, in place of the user's home; no repository is looked for at or above it. */
+  readonly home: string;
+  /** For messages. */
+  readonly shown: string;
+  /** The program's own; only what `PASSED` names reaches git. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** For the remote's host, and no other. */
+  readonly access?: { readonly origin: string; readonly credentials: GitCredentials } | undefined;
+  readonly signal: AbortSignal;
+}
+
+export interface GitResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  /** The end of it, when it is long. */
+  readonly stderr: string;
+}
+
+/** Bytes; a list of matching refs, or one object's id. */
+const MAX_STDOUT = 16 * 1024 * 1024;
+/** Characters; the reason stands at the end. */
+const MAX_STDERR = 16 * 1024;
+const MAX_SHOWN = 400;
+const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** Ways to the network, and nothing by which a repository's checkout could differ. */
+const PASSED = [
+  ..."PATH SSH_AUTH_SOCK GIT_SSL_CAINFO GIT_SSL_CAPATH SSL_CERT_FILE SSL_CERT_DIR".split(" "),
+  ..."HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY".split(" "),
+  ..."http_proxy https_proxy no_proxy all_proxy".split(" "),
+];
+
+/** Over every configuration file, and for the git processes of submodules too. */
+const CONFIG: readonly string[] = [
+  // A repository must not run programs.
+  "core.hooksPath=/dev/null",
+  "submodule.recurse=false",
+  // Nothing may go on in the background in a directory that is about to be removed.
+  "gc.auto=0",
+  "maintenance.auto=false",
+  "core.logAllRefUpdates=false",
+  "advice.detachedHead=false",
+  "init.defaultBranch=main",
+  "credential.helper=",
+  // Less than a byte a second for two minutes: a dead server.
+  "http.lowSpeedLimit=1",
+  "http.lowSpeedTime=120",
+];
+
+/** Constant text: what is secret is in the environment, not in an argument that everybody can list. */
+const CREDENTIAL_HELPER =
+  '!f() { test "$1" = get || return 0; printf "username=%s\\npassword=%s\\n" "$TSBUILD_GIT_USERNAME" "$TSBUILD_GIT_PASSWORD"; }; f';
+
+/**
+ * Runs git, whatever its exit code says. It has no terminal, no configuration but `CONFIG`, and a process group of its
+ * own, which is killed on abort.
+ * @throws TsbuildError CONTEXT_UNREADABLE where there is no git
+ */
+export async function runGit(args: readonly string[], setting: GitSetting): Promise<GitResult> {
+  setting.signal.throwIfAborted();
+  try {
+    return await start(args, setting);
+  } catch (error) {
+    setting.signal.throwIfAborted();
+    if (error instanceof TsbuildError) throw error;
+    const missing = errnoOf(error) === "ENOENT";
+    throw new TsbuildError(
+      "CONTEXT_UNREADABLE",
+      `tried to fetch ${setting.shown}: ${missing ? "git is not installed" : `git could not be run: ${messageOf(error)}`}`,
+      { cause: error, hint: "install git, or clone the repository before the build and COPY it" },
+    );
+  }
+}
+
+/** Runs git, which must succeed. @throws TsbuildError CONTEXT_UNREADABLE */
+export async function git(args: readonly string[], setting: GitSetting): Promise<string> {
+  const result = await runGit(args, setting);
+  if (result.code !== 0) throw gitFailure(result, setting);
+  return result.stdout;
+}
+
+/** What git said, in one line and without secrets. */
+export function gitFailure(result: GitResult, setting: GitSetting): TsbuildError {
+  const lines = redactText(result.stderr)
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "");
+  const told = lines.filter((line) => /^(?:fatal|error|remote): /.test(line));
+  const said = (told.length > 0 ? told : lines.slice(-1)).join("; ").slice(0, MAX_SHOWN);
+  const denied = /could not read Username|Authentication failed|Permission denied/i.test(said);
+  const why = said === "" ? `git ended with ${result.code ?? "a signal"}` : said;
+  return new TsbuildError(
+    "CONTEXT_UNREADABLE",
+    `tried to fetch ${setting.shown}: ${hidePassword(why, setting)}`,
+    denied
+      ? { hint: "the repository asks for credentials that were not given, or refused them" }
+      : {},
+  );
+}
+
+function hidePassword(text: string, { access }: GitSetting): string {
+  const password = access?.credentials.password ?? "";
+  return password === "" ? text : text.replaceAll(password, "***");
+}
+
+function start(args: readonly string[], setting: GitSetting): Promise<GitResult> {
+  const { cwd, signal } = setting;
+  return new Promise((resolve, reject) => {
+    const child = spawn("git", [...configArguments(setting), ...args], {
+      cwd,
+      env: environmentOf(setting),
+      stdio: ["ignore", "pipe", "pipe"],
+      // Its helpers (git-remote-https, ssh) are in the group; without a terminal nobody is asked.
+      detached: true,
+    });
+    const kill = (): void => {
+      if (child.pid !== undefined) killGroup(child.pid);
+    };
+    let tooMuch = false;
+    let size = 0;
+    const stdout: Buffer[] = [];
+    let stderr = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      size += chunk.length;
+      tooMuch ||= size > MAX_STDOUT;
+      if (tooMuch) kill();
+      else stdout.push(chunk);
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr = (stderr + text).slice(-MAX_STDERR);
+    });
+    signal.addEventListener("abort", kill, { once: true });
+    child.on("error", (error) => {
+      signal.removeEventListener("abort", kill);
+      reject(error);
+    });
+    child.on("close", (code) => {
+      signal.removeEventListener("abort", kill);
+      if (signal.aborted) reject(signal.reason);
+      else if (tooMuch) reject(new Error(`more than ${MAX_STDOUT} bytes of output`));
+      else resolve({ code, stdout: Buffer.concat(stdout).toString("utf8"), stderr });
+    });
+  });
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch (error) {
+    if (errnoOf(error) !== "ESRCH") throw error;
+  }
+}
+
+function configArguments({ access }: GitSetting): readonly string[] {
+  const all =
+    access === undefined
+      ? CONFIG
+      : [...CONFIG, `credential.${access.origin}.helper=${CREDENTIAL_HELPER}`];
+  return all.flatMap((entry) => ["-c", entry]);
+}
+
+function environmentOf(setting: GitSetting): Record<string, string> {
+  const passed: Record<string, string> = { PATH: DEFAULT_PATH };
+  for (const name of PASSED) {
+    const value = setting.environment[name];
+    if (value !== undefined && value !== "") passed[name] = value;
+  }
+  // libcurl itself does not read these two.
+  const caFile = passed["GIT_SSL_CAINFO"] ?? passed["SSL_CERT_FILE"];
+  const caPath = passed["GIT_SSL_CAPATH"] ?? passed["SSL_CERT_DIR"];
+  return {
+    ...passed,
+    ...(caFile === undefined ? {} : { GIT_SSL_CAINFO: caFile }),
+    ...(caPath === undefined || caPath.includes(":") ? {} : { GIT_SSL_CAPATH: caPath }),
+    HOME: setting.home,
+    XDG_CONFIG_HOME: setting.home,
+    LC_ALL: "C",
+    GIT_TERMINAL_PROMPT: "0",
+    GIT_CONFIG_NOSYSTEM: "1",
+    GIT_CONFIG_GLOBAL: "/dev/null",
+    GIT_ATTR_NOSYSTEM: "1",
+    GIT_NO_REPLACE_OBJECTS: "1",
+    GIT_OPTIONAL_LOCKS: "0",
+    GIT_CEILING_DIRECTORIES: setting.home,
+    // Of submodules too: no file://, by which a repository could read this machine, and no ext::, which runs programs.
+    GIT_ALLOW_PROTOCOL: "http:https:ssh:git",
+    // A host that is new is trusted, as BuildKit does; a host whose key has changed is not.
+    GIT_SSH_COMMAND: "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new",
+    ...(setting.access === undefined
+      ? {}
+      : {
+          TSBUILD_GIT_USERNAME: setting.access.credentials.username,
+          TSBUILD_GIT_PASSWORD: setting.access.credentials.password,
+        }),
+  };
+}
