@@ -141,9 +141,15 @@ async function run(
       restored = directories;
     },
   };
+  const mounts = spec.mounts.map((each) => {
+    if (each.kind === "image" || each.kind === "cache" || each.kind === "socket") {
+      throw new TsbuildError("HOST_UNSUPPORTED", `tried to mount ${each.target}: not made yet`);
+    }
+    return each;
+  });
   const mount = root.begin();
   try {
-    return await sandbox.run(spec, mount, listener, signal);
+    return await sandbox.run({ ...spec, mounts }, mount, listener, signal);
   } finally {
     root.end(restored);
   }

@@ -45,6 +45,16 @@ async function makeDirectory(path: string): Promise<void> {
   );
 }
 
+/** Of what differs on disk by the id map that it was made under. */
+async function directoryOf(parent: string, idMap: string): Promise<string> {
+  if (!ID_MAP_NAME.test(idMap)) {
+    throw new TsbuildError("INTERNAL", `tried to name a directory of ${parent}: "${idMap}"`);
+  }
+  const path = join(parent, idMap);
+  await makeDirectory(path);
+  return path;
+}
+
 /** Renames without a flush would leave an empty index after a power cut, and nothing could tell: it has no digest. */
 async function adoptIndex(file: string, path: string): Promise<void> {
   const handle = await open(file, "r");
@@ -71,6 +81,7 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
     blobs: join(root, "blobs", "sha256"),
     indexes: join(root, "indexes"),
     layers: join(root, "layers"),
+    caches: join(root, "caches"),
     staging: join(root, "staging"),
   };
   await makeDirectory(root);
@@ -84,14 +95,8 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
     root,
     staging: staging.directory,
     stagingPath: staging.path,
-    async layersDirectory(idMap) {
-      if (!ID_MAP_NAME.test(idMap)) {
-        throw new TsbuildError("INTERNAL", `tried to name a layers directory: "${idMap}"`);
-      }
-      const path = join(directory.layers, idMap);
-      await makeDirectory(path);
-      return path;
-    },
+    layersDirectory: (idMap) => directoryOf(directory.layers, idMap),
+    cachesDirectory: (idMap) => directoryOf(directory.caches, idMap),
     async readIndex(diffId) {
       const path = indexPath(diffId);
       try {

@@ -28,6 +28,8 @@ export interface Store extends BlobStore, AsyncDisposable {
   stagingPath(suffix: string): string;
   /** Unpacked layers for one id map: owners and capabilities on disk differ by it. Made when absent. */
   layersDirectory(idMap: string): Promise<string>;
+  /** What cache mounts keep from build to build, for one id map. Made when absent. */
+  cachesDirectory(idMap: string): Promise<string>;
   /** The index of a layer, as `layer/` wrote it. */
   readIndex(diffId: DiffId): Promise<Uint8Array | undefined>;
   adoptIndex(file: string, diffId: DiffId): Promise<void>;

@@ -1,8 +1,8 @@
 import type { DiffId } from "../oci/digest.js";
 import { ERROR_CODES, errnoOf, messageOf, TsbuildError, type ErrorCode } from "../errors.js";
 import type { SnapshotDriver } from "./layer-host-types.js";
-import type { ExitStatus, ProcessOutput, ProcessSpec } from "./sandbox/types.js";
-import type { LayerBlob, RefusedDriver, SealedFiles, SealOptions } from "./types.js";
+import type { ExitStatus, ProcessOutput } from "./sandbox/types.js";
+import type { LayerBlob, RefusedDriver, SealedFiles, SealOptions, StepSpec } from "./types.js";
 
 /** What the front process asks of the worker's process. Views are numbered by it. */
 export type Request =
@@ -11,6 +11,8 @@ export type Request =
       readonly op: "open";
       readonly staging: string;
       readonly layersDirectory: string;
+      /** Where caches of steps last; absent: a step cannot have one. */
+      readonly cachesDirectory?: string;
       readonly idMap: string;
       readonly driver: SnapshotDriver;
       readonly singleId: boolean;
@@ -20,7 +22,7 @@ export type Request =
     }
   | { readonly op: "prepare"; readonly layers: readonly LayerBlob[] }
   | { readonly op: "add"; readonly view: number; readonly layer: LayerBlob }
-  | { readonly op: "run"; readonly view: number; readonly spec: ProcessSpec }
+  | { readonly op: "run"; readonly view: number; readonly spec: StepSpec }
   | { readonly op: "seal"; readonly view: number; readonly options: SealOptions }
   | { readonly op: "dispose"; readonly view: number }
   | { readonly op: "takeIndexes" }

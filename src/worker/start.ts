@@ -28,6 +28,9 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       op: "open",
       staging: options.staging,
       layersDirectory: await options.layersDirectory(plan.idMap),
+      ...(options.cachesDirectory === undefined
+        ? {}
+        : { cachesDirectory: await options.cachesDirectory(plan.idMap) }),
       idMap: plan.idMap,
       driver,
       singleId: isSingle(plan),

@@ -1,7 +1,7 @@
 import type { SealedLayer } from "../layer/types.js";
 import type { DiffId } from "../oci/digest.js";
 import type { Compression, ImageFormat } from "../oci/types.js";
-import type { ExitStatus, ProcessOutput, ProcessSpec } from "./sandbox/types.js";
+import type { ExitStatus, ProcessOutput, ProcessSpec, StepMount } from "./sandbox/types.js";
 
 /** A layer whose blob is in the store. */
 export interface LayerBlob {
@@ -26,6 +26,52 @@ export interface SealedFiles {
   readonly indexFile: string;
 }
 
+/** A mount whose source the worker makes: it leaves no trace in the layer, and goes when the step ends unless it says otherwise. */
+export type MadeMount =
+  | {
+      /** The filesystem of an image, or what is at `source` in it. */
+      readonly kind: "image";
+      /** Lowest first. */
+      readonly layers: readonly LayerBlob[];
+      /** Relative to the image's root; symlinks are followed inside of it. */
+      readonly source: string;
+      readonly target: string;
+      /** When false, what the step writes is thrown away. */
+      readonly readonly: boolean;
+    }
+  | {
+      /** A directory of the store that lasts from build to build. */
+      readonly kind: "cache";
+      /** Names the directory; 64 hex digits. */
+      readonly key: string;
+      /** Relative to the cache; never leaves it. */
+      readonly source: string;
+      readonly target: string;
+      readonly readonly: boolean;
+      /** What a new cache is given. */
+      readonly uid: number;
+      readonly gid: number;
+      readonly mode: number;
+      /** `locked` waits for other steps with this cache, those of other builds too; `private` takes a new one beside a cache that is in use. */
+      readonly sharing: "shared" | "private" | "locked";
+      /** What a new cache holds at first. */
+      readonly seed?: { readonly layers: readonly LayerBlob[]; readonly source: string };
+    }
+  | {
+      /** A Unix socket of the host, as one of the step's own user. */
+      readonly kind: "socket";
+      readonly path: string;
+      readonly target: string;
+      readonly uid: number;
+      readonly gid: number;
+      readonly mode: number;
+    };
+
+/** A step: {@link ProcessSpec} with the mounts that the worker makes. Later mounts lie on earlier ones. */
+export interface StepSpec extends Omit<ProcessSpec, "mounts"> {
+  readonly mounts: readonly (StepMount | MadeMount)[];
+}
+
 /**
  * Where stages live and run. Implemented in the front process by a client that talks to `child.ts` inside the
  * namespaces. Only data crosses; bulk bytes go through the store's directories; no credential ever does.
@@ -47,7 +93,7 @@ export interface View extends AsyncDisposable {
   /** Puts a layer that was sealed elsewhere (COPY, WORKDIR) on top. Called with nothing running. */
   add(layer: LayerBlob, signal: AbortSignal): Promise<void>;
   run(
-    spec: ProcessSpec,
+    spec: StepSpec,
     on: { output(output: ProcessOutput): void },
     signal: AbortSignal,
   ): Promise<ExitStatus>;
@@ -75,6 +121,8 @@ export interface WorkerOptions {
   readonly staging: string;
   /** Where unpacked layers of one id map are kept and found. */
   readonly layersDirectory: (idMap: string) => Promise<string>;
+  /** Where caches of steps last, on the filesystem of `staging`; absent: a step cannot have one. */
+  readonly cachesDirectory?: (idMap: string) => Promise<string>;
   /** Left behind by builds that were killed; deleted in the background, inside the namespace. */
   readonly abandoned: readonly string[];
   readonly signal: AbortSignal;

@@ -228,6 +228,14 @@ test("unpacked layers have a directory for each id map, which only its owner ent
   expect((await errorOf(store.layersDirectory("../up"))).code).toBe("INTERNAL");
 });
 
+test("caches of steps have a directory for each id map, which only its owner enters", async () => {
+  await using store = await openStore(root, signal);
+  const path = await store.cachesDirectory("full");
+  expect(path).toBe(join(root, "caches", "full"));
+  expect((await stat(path)).mode & 0o777).toBe(0o700);
+  expect((await errorOf(store.cachesDirectory("../up"))).code).toBe("INTERNAL");
+});
+
 test("disposing deletes the staging directory, with read-only directories in it, and nothing else", async () => {
   const store = await openStore(root, signal);
   const { digest } = await store.put(chunks("kept"), undefined, signal);
