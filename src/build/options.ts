@@ -15,6 +15,13 @@ export interface BuildOptions {
   /** `os/architecture[/variant]`. Default: the machine's. */
   readonly platform?: string;
 
+  /** What `RUN --mount=type=secret,id=…` reads: a file, or a variable of `environment`. */
+  readonly secrets?: Readonly<Record<string, { readonly file: string } | { readonly env: string }>>;
+  /** Sockets of ssh agents, by the id that `RUN --mount=type=ssh,id=…` names. */
+  readonly sshAgents?: Readonly<Record<string, string>>;
+  /** Named contexts: a directory, or `docker-image://reference`. */
+  readonly buildContexts?: Readonly<Record<string, string>>;
+
   /** References to push to. */
   readonly destinations?: readonly string[];
   /** `false`: the destinations only name the image. Default: true. */

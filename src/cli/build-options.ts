@@ -1,4 +1,5 @@
 import type { BuildOptions } from "../index.js";
+import { secrets, sshAgents } from "./secrets.js";
 import type { FlagName } from "./flags.js";
 import type { ParsedFlags } from "./parse-flags.js";
 import { UsageError } from "./usage-error.js";
@@ -17,8 +18,11 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     dockerfile: text("dockerfile"),
     target: text("target"),
     buildArgs: buildArgs(list("build-arg"), environment),
-    labels: labels(list("label")),
+    labels: pairs(list("label"), "label"),
     platform: text("custom-platform"),
+    secrets: secrets(list("secret"), environment),
+    sshAgents: sshAgents(list("ssh"), environment),
+    buildContexts: pairs(list("build-context"), "build-context"),
     destinations: list("destination"),
     push: !noPush(flags, environment),
     tarPath: text("tar-path"),
@@ -70,11 +74,11 @@ function buildArgs(given: readonly string[], environment: Environment): Record<s
   return args;
 }
 
-function labels(given: readonly string[]): Record<string, string> {
+function pairs(given: readonly string[], flag: string): Record<string, string> {
   return Object.fromEntries(
     given.map((one) => {
       const equals = one.indexOf("=");
-      if (equals <= 0) usage(`--label "${one}" is not name=value`);
+      if (equals <= 0) usage(`--${flag} "${one}" is not name=value`);
       return [one.slice(0, equals), one.slice(equals + 1)];
     }),
   );

@@ -1,26 +1,151 @@
-import type { Run } from "../dockerfile/types.js";
-import { TsbuildError } from "../errors.js";
-import type { StepMount } from "../worker/sandbox/types.js";
+import { createHash } from "node:crypto";
+import { posix } from "node:path";
+import { expandMount } from "../dockerfile/index.js";
+import type { ResolvedMount, Run } from "../dockerfile/types.js";
+import { TsbuildError, unreachable } from "../errors.js";
+import type { StepSpec } from "../worker/types.js";
+import { cleanRelative } from "./copy/paths.js";
 import type { StageState, Tools } from "./types.js";
+import { scopeOf } from "./words.js";
 
-/** What a step's `--mount` flags become; disposing gives locks and temporary files back. */
-export interface PreparedMounts extends AsyncDisposable {
-  readonly mounts: readonly StepMount[];
-  /** Secrets that are given as variables. */
+/** What a step's `--mount` flags become. */
+export interface StepMounts {
+  readonly mounts: StepSpec["mounts"];
+  /** Secrets that are given as variables, and where the agent's socket is. */
   readonly env: ReadonlyMap<string, string>;
 }
+type Mount = StepSpec["mounts"][number];
+type Of<T extends ResolvedMount["type"]> = Extract<ResolvedMount, { type: T }>;
 
+const CACHE_MODE = 0o755;
+const SECRET_MODE = 0o400;
+const AGENT_MODE = 0o600;
+
+/** @throws DockerfileError for a mount that makes no sense; TsbuildError CONTEXT_UNREADABLE for a secret that is required and missing */
 export async function runMounts(
   instruction: Run,
-  _state: StageState,
-  _tools: Tools,
-): Promise<PreparedMounts> {
-  const [first] = instruction.mounts;
-  if (first !== undefined) {
-    throw new TsbuildError(
-      "DOCKERFILE_INVALID",
-      `RUN --mount=type=${first.type} is not supported yet`,
-    );
+  state: StageState,
+  tools: Tools,
+): Promise<StepMounts> {
+  const mounts: Mount[] = [];
+  const env = new Map<string, string>();
+  let agents = 0;
+  for (const flag of instruction.mounts) {
+    const mount = expandMount(flag, scopeOf(state, tools));
+    switch (mount.type) {
+      case "bind":
+        mounts.push(await bind(mount, state, tools));
+        break;
+      case "cache":
+        mounts.push(await cache(mount, state, tools));
+        break;
+      case "tmpfs":
+        mounts.push(tmpfs(mount, state));
+        break;
+      case "secret":
+        mounts.push(...(await secret(mount, state, tools, env)));
+        break;
+      case "ssh":
+        mounts.push(...agent(mount, agents++, state, tools, env));
+        break;
+      default:
+        unreachable(mount);
+    }
   }
-  return { mounts: [], env: new Map(), [Symbol.asyncDispose]: () => Promise.resolve() };
+  return { mounts, env };
+}
+
+/** Relative to the working directory. */
+function targetOf(target: string, state: StageState): string {
+  return posix.resolve("/", state.image.config.workingDir, target);
+}
+
+async function bind(mount: Of<"bind">, state: StageState, tools: Tools): Promise<Mount> {
+  const source = cleanRelative(mount.source ?? "");
+  const image =
+    mount.from === undefined
+      ? await tools.contextImage(source)
+      : await tools.source(mount.from).image();
+  return {
+    kind: "image",
+    layers: await tools.blobs(image),
+    source,
+    target: targetOf(mount.target ?? "", state),
+    readonly: mount.readonly,
+  };
+}
+
+async function cache(mount: Of<"cache">, state: StageState, tools: Tools): Promise<Mount> {
+  const target = targetOf(mount.target ?? "", state);
+  const { uid = 0, gid = 0, mode = CACHE_MODE, from, sharing } = mount;
+  const source = cleanRelative(mount.source ?? "");
+  const namespace = tools.options.buildArgs.get("BUILDKIT_CACHE_MOUNT_NS") ?? "";
+  const id = mount.id === undefined || mount.id === "" ? target : mount.id;
+  const named = [namespace, id, uid, gid, mode, from ?? ""];
+  const key = createHash("sha256").update(JSON.stringify(named)).digest("hex");
+  const base = {
+    kind: "cache",
+    key,
+    target,
+    readonly: mount.readonly,
+    uid,
+    gid,
+    mode,
+    sharing,
+  } as const;
+  if (from === undefined) return { ...base, source };
+  const image = await tools.source(from).image();
+  // With `from`, `source` says what of the image the cache begins with.
+  return { ...base, source: "", seed: { layers: await tools.blobs(image), source } };
+}
+
+function tmpfs(mount: Of<"tmpfs">, state: StageState): Mount {
+  const target = targetOf(mount.target ?? "", state);
+  return {
+    kind: "tmpfs",
+    target,
+    ...(mount.size === undefined ? {} : { sizeBytes: mount.size }),
+  };
+}
+
+async function secret(
+  mount: Of<"secret">,
+  state: StageState,
+  tools: Tools,
+  env: Map<string, string>,
+): Promise<readonly Mount[]> {
+  const id = mount.id ?? posix.basename(mount.target ?? "");
+  const content = await tools.secret(id);
+  if (content === undefined) {
+    if (!mount.required) return [];
+    throw new TsbuildError("CONTEXT_UNREADABLE", `secret ${id}: not found`, {
+      hint: `give it with --secret id=${id},src=FILE`,
+    });
+  }
+  if (mount.env !== undefined) env.set(mount.env, new TextDecoder().decode(content));
+  if (mount.env !== undefined && mount.target === undefined) return [];
+  const target = targetOf(mount.target ?? `/run/secrets/${posix.basename(id)}`, state);
+  const { uid = 0, gid = 0, mode = SECRET_MODE } = mount;
+  return [{ kind: "file", target, content, mode, uid, gid }];
+}
+
+function agent(
+  mount: Of<"ssh">,
+  number: number,
+  state: StageState,
+  tools: Tools,
+  env: Map<string, string>,
+): readonly Mount[] {
+  const id = mount.id ?? "default";
+  const path = tools.agent(id);
+  const target = targetOf(mount.target ?? `/run/buildkit/ssh_agent.${number}`, state);
+  env.set("SSH_AUTH_SOCK", target);
+  if (path === undefined) {
+    if (!mount.required) return [];
+    throw new TsbuildError("CONTEXT_UNREADABLE", `unset ssh forward key ${id}`, {
+      hint: `give it with --ssh ${id}=SOCKET`,
+    });
+  }
+  const { uid = 0, gid = 0, mode = AGENT_MODE } = mount;
+  return [{ kind: "socket", path, target, uid, gid, mode }];
 }

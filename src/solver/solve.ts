@@ -1,7 +1,14 @@
 import { availableParallelism } from "node:os";
+import type { FileSource } from "../context/types.js";
+import { lintViolation } from "../dockerfile/index.js";
 import type { StagePlan } from "../dockerfile/types.js";
+import { TsbuildError } from "../errors.js";
+import { scratchImage } from "../oci/image.js";
+import { formatPlatform } from "../oci/platform.js";
 import type { Image, Platform } from "../oci/types.js";
 import { createSemaphore } from "../internal/semaphore.js";
+import { dryRun } from "./dry-run.js";
+import { imageOfFiles } from "./file-images.js";
 import { fromImage } from "./from-image.js";
 import { Layers } from "./layers.js";
 import { solveStage, stageSteps, type StageServices } from "./stage.js";
@@ -15,6 +22,7 @@ export async function solve(input: SolveInput): Promise<Image> {
   const stop = new AbortController();
   const signal = AbortSignal.any([input.signal, stop.signal]);
   const services = createServices({ ...input, signal });
+  await checkFirst(services);
   input.emit({ type: "plan", steps: stageSteps(input.plan) });
   const running = [...input.plan.stages.keys()].map((index) => services.stage(index));
   try {
@@ -28,23 +36,52 @@ export async function solve(input: SolveInput): Promise<Image> {
   return finished(await services.stage(input.plan.target), input);
 }
 
+/** Says what the lint rules found, and stops where the Dockerfile asks for that. */
+async function checkFirst(services: StageServices): Promise<void> {
+  const { plan, emit, warnings } = services.input;
+  const found = [...warnings, ...plan.warnings, ...(await dryRun(services))];
+  for (const diagnostic of found) emit({ type: "warning", diagnostic });
+  const violation = lintViolation(found, plan.check);
+  if (violation === undefined) return;
+  throw new TsbuildError("DOCKERFILE_INVALID", violation, {
+    hint: "the Dockerfile says check=error=true: mend what the warnings say, or skip their rules",
+  });
+}
+
 function createServices(input: SolveInput): StageServices {
   const stages = new Map<number, Promise<StageState>>();
   const images = new Map<string, Promise<Image>>();
-  const layers = new Layers(input);
+  const files = new Map<string, Promise<Image>>();
   const services: StageServices = {
     input,
-    layers,
+    layers: new Layers(input),
     exported: exportedStages(input.plan),
     steps: createSemaphore(Math.max(2, availableParallelism())),
     stage: (index) => remember(stages, index, () => solveStage(index, services)),
     image: (name, platform) =>
-      remember(images, `${name} ${JSON.stringify(platform)}`, () => pull(name, platform, input)),
+      remember(images, `${formatPlatform(platform)} ${name}`, () => pull(name, platform, input)),
+    contextImage: (name, platform) => {
+      const context = input.contexts.get(name);
+      if (context?.kind === "image") return services.image(context.reference, platform);
+      return services.filesImage(name, "");
+    },
+    filesImage: (name, path) =>
+      remember(files, JSON.stringify([name, path]), async () =>
+        imageOfFiles(await openContext(name, input), path, input),
+      ),
   };
   return services;
 }
 
+function openContext(name: string | undefined, input: SolveInput): Promise<FileSource> {
+  if (name === undefined) return input.context();
+  const context = input.contexts.get(name);
+  if (context?.kind === "files") return context.open();
+  throw new TsbuildError("INTERNAL", `there is no named context "${name}"`);
+}
+
 async function pull(name: string, platform: Platform, input: SolveInput): Promise<Image> {
+  if (name === "scratch") return scratchImage(platform);
   const { image } = await fromImage(name, platform, input);
   return image;
 }

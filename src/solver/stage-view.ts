@@ -1,7 +1,7 @@
 import type { Image } from "../oci/types.js";
 import type { Store } from "../store/types.js";
-import type { ProcessOutput, ProcessSpec } from "../worker/sandbox/types.js";
-import type { SealOptions, View, Worker } from "../worker/types.js";
+import type { ProcessOutput } from "../worker/sandbox/types.js";
+import type { SealOptions, StepSpec, View, Worker } from "../worker/types.js";
 import type { Layers } from "./layers.js";
 import type { FinishedStep } from "./types.js";
 
@@ -47,7 +47,7 @@ export class StageView implements AsyncDisposable {
 
   async run(
     image: Image,
-    spec: ProcessSpec,
+    spec: StepSpec,
     seal: SealOptions,
     output: (output: ProcessOutput) => void,
   ): Promise<FinishedStep> {

@@ -1,4 +1,4 @@
-import { parseTrigger, resolveFrom } from "../dockerfile/index.js";
+import { resolveFrom } from "../dockerfile/index.js";
 import type { Instruction, PlannedStage, StagePlan } from "../dockerfile/types.js";
 import { TsbuildError, messageOf, unreachable } from "../errors.js";
 import type { Semaphore } from "../internal/semaphore.js";
@@ -10,7 +10,8 @@ import { effectOf } from "./handlers.js";
 import type { Layers } from "./layers.js";
 import { locateError } from "./locate-error.js";
 import { StageView } from "./stage-view.js";
-import { advance, initialState } from "./state.js";
+import { startStage } from "./stage-base.js";
+import { advance } from "./state.js";
 import { createTools } from "./tools.js";
 import type { SolveInput, SourceStage, StageInstruction, StageState } from "./types.js";
 
@@ -23,6 +24,10 @@ export interface StageServices {
   readonly steps: Semaphore;
   stage(index: number): Promise<StageState>;
   image(name: string, platform: Platform): Promise<Image>;
+  /** A named context as an image: its files, or the image that it names. */
+  contextImage(name: string, platform: Platform): Promise<Image>;
+  /** Files of the named context (`undefined`: the main one) at `path`, as an image that can be mounted. */
+  filesImage(context: string | undefined, path: string): Promise<Image>;
 }
 
 /** Every step that the plan foresees; the triggers of a base image come when it is known. */
@@ -53,11 +58,13 @@ export async function solveStage(index: number, services: StageServices): Promis
   }
   await using view = new StageView({ store, layers: services.layers, worker, signal });
   const stage: RunningStage = { index, planned, services, view };
-  const { state: first, onBuild } = await base(stage);
-  const triggers = onBuild.map((trigger) => parseTrigger(trigger, "ONBUILD"));
+  const base = { ...services, warn: () => undefined };
+  const { state, triggers } = await step(stage, planned.stage.from, 0, () =>
+    startStage(planned, base),
+  );
   const { instructions } = planned.stage;
   if (triggers.length > 0) announce(stage, triggers, instructions.length + 1);
-  const ready = await follow(stage, triggers, first, instructions.length + 1);
+  const ready = await follow(stage, triggers, state, instructions.length + 1);
   return await follow(stage, instructions, ready, 1);
 }
 
@@ -76,26 +83,6 @@ function announce(stage: RunningStage, triggers: readonly Instruction[], from: n
     text: `ONBUILD ${text}`,
   }));
   emit({ type: "plan", steps });
-}
-
-/** The FROM: the state that the stage starts with, and the triggers that wait in it. */
-async function base(
-  stage: RunningStage,
-): Promise<{ readonly state: StageState; readonly onBuild: readonly string[] }> {
-  const { planned, services } = stage;
-  return step(stage, planned.stage.from, 0, async () => {
-    const { options } = services.input;
-    const platform = planned.platform ?? options.targetPlatform;
-    const from = planned.base;
-    if (from.kind === "stage") {
-      const parent = await services.stage(from.index);
-      const state = initialState(parent.image, parent.platform, parent);
-      return { state, onBuild: parent.image.config.onBuild };
-    }
-    const image =
-      from.kind === "scratch" ? scratchImage(platform) : await services.image(from.name, platform);
-    return { state: initialState(image, platform, undefined), onBuild: image.config.onBuild };
-  });
 }
 
 async function follow(
@@ -125,14 +112,9 @@ async function instruct(
 ): Promise<StageState> {
   const { services, view, index } = stage;
   const willRun = stage.planned.stage.instructions.some(({ kind }) => kind === "RUN");
-  const tools = createTools({
-    services,
-    view,
-    step: id,
-    index,
-    willRun,
-    source: (from) => source(stage, from.name),
-  });
+  const running = { view, step: id, willRun, source: (name: string) => source(stage, name) };
+  // The dry run has said what there is to warn of.
+  const tools = createTools({ services, index, at: instruction, warn: () => undefined, running });
   const effect = await effectOf(instruction, state, tools);
   if (effect.layer === undefined) return advance(effect, undefined, createdNow(services));
   const layer = await effect.layer();
@@ -180,26 +162,26 @@ function createdNow({ input }: StageServices): string {
   return date.toISOString().replace(".000Z", "Z");
 }
 
-async function source(stage: RunningStage, name: string): Promise<SourceStage> {
+function source(stage: RunningStage, name: string): SourceStage {
   const { services, planned, index } = stage;
   const { plan, options } = services.input;
+  const platform = planned.platform ?? options.targetPlatform;
   const from = resolveFrom(plan, index, name);
   switch (from.kind) {
     case "stage": {
-      const { image } = await services.stage(from.index);
+      const image = async (): Promise<Image> => (await services.stage(from.index)).image;
       return { name: `stage ${stageName(plan, from.index)}`, image };
     }
-    case "image": {
-      const platform = planned.platform ?? options.targetPlatform;
-      return { name: from.name, image: await services.image(from.name, platform) };
-    }
+    case "image":
+      return { name: from.name, image: () => services.image(from.name, platform) };
     case "scratch":
-      return { name: "scratch", image: scratchImage(options.targetPlatform) };
-    case "context":
-      throw new TsbuildError(
-        "DOCKERFILE_INVALID",
-        `named context "${from.name}" is not supported yet`,
-      );
+      return { name, image: () => Promise.resolve(scratchImage(platform)) };
+    case "context": {
+      const context = services.input.contexts.get(from.name);
+      const image = (): Promise<Image> => services.contextImage(from.name, platform);
+      const files = context?.kind === "files" ? { files: context.open } : {};
+      return { name: `context ${from.name}`, image, ...files };
+    }
     default:
       return unreachable(from);
   }

@@ -29,7 +29,7 @@ export function withVariable(
 export function initialState(
   base: Image,
   platform: Platform,
-  inherited: Pick<StageState, "env" | "args"> | undefined,
+  inherited: Pick<StageState, "env" | "args" | "workdirSet"> | undefined,
 ): StageState {
   const hasPath = base.config.env.some((pair) => splitPair(pair)[0] === "PATH");
   const keepsEnv = hasPath || base.config.platform.os === "windows";
@@ -42,6 +42,7 @@ export function initialState(
     env: variables,
     args: inherited?.args ?? [],
     cmdSet: false,
+    workdirSet: inherited?.workdirSet ?? false,
   };
 }
 

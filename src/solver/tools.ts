@@ -1,57 +1,82 @@
-import type { Span } from "../dockerfile/types.js";
-import { packLayer } from "../layer/index.js";
-import type { Change, SealedLayer } from "../layer/types.js";
+import type { Diagnostic } from "../dockerfile/types.js";
+import { TsbuildError } from "../errors.js";
 import type { Tree } from "../oci/tree.js";
 import type { Image, ImageFormat } from "../oci/types.js";
 import type { SealOptions } from "../worker/types.js";
 import type { StepId } from "./events.js";
+import type { Layers } from "./layers.js";
+import { packSealed } from "./pack.js";
 import type { StageServices } from "./stage.js";
 import type { StageView } from "./stage-view.js";
-import type { SolveOptions, SourceStage, Tools } from "./types.js";
+import type { ImageContents, SolveOptions, SourceStage, StageInstruction, Tools } from "./types.js";
 
 export interface ToolsInput {
   readonly services: StageServices;
+  /** The stage's. */
+  readonly index: number;
+  readonly at: StageInstruction;
+  readonly warn: (diagnostics: readonly Diagnostic[]) => void;
+  /** Absent in a dry run, which makes no layers. */
+  readonly running?: RunningTools;
+}
+export interface RunningTools {
   readonly view: StageView;
   readonly step: StepId;
-  readonly index: number;
   /** Whether the stage has a RUN: then unpacking its base is no loss, and gives the indexes on the way. */
   readonly willRun: boolean;
-  readonly source: (from: { readonly name: string; readonly span: Span }) => Promise<SourceStage>;
+  readonly source: (name: string) => SourceStage;
 }
 
-export function createTools({ services, view, step, index, willRun, source }: ToolsInput): Tools {
+export function createTools({ services, index, at, warn, running }: ToolsInput): Tools {
   const { layers, input, exported } = services;
   const { signal, options, plan, store, emit } = input;
-  const compress = exported.has(index);
-  const tree = async (image: Image): Promise<Tree> => {
-    if (willRun) {
-      const known = await Promise.all(image.layers.map((layer) => layers.hasIndex(layer)));
-      if (known.includes(false)) await view.open(image);
-    }
-    return layers.tree(image);
-  };
+  const seal = (image: Image): SealOptions =>
+    sealOptions(options, exported.has(index), image.format);
   return {
     signal,
     options,
     plan,
+    at,
+    warn,
     escape: input.escape,
     context: input.context,
-    source,
-    tree,
-    contents: (stage) => layers.contents(stage.image, stage.name),
-    pack: (changes, image) => pack(changes, sealOptions(options, compress, image.format), services),
+    secret: input.secret,
+    agent: input.agent,
+    remote: input.remote,
+    source: (name) => live(running).source(name),
+    tree: (image) => tree(image, services, live(running)),
+    blobs: (image) => Promise.all(image.layers.map((layer) => layers.blob(layer))),
+    contextImage: (path) => services.filesImage(undefined, path),
+    contents: (stage) => contents(stage, layers),
+    pack: (changes, image) => packSealed(changes, seal(image), input),
     run: async (image, spec) => {
-      const seal = sealOptions(options, compress, image.format);
+      const { view, step } = live(running);
       // The root is made ready before the turn is taken: unpacking must not keep others from running.
       await view.open(image);
       using _turn = await services.steps.acquire(signal);
-      return await view.run(image, spec, seal, (output) =>
+      return await view.run(image, spec, seal(image), (output) =>
         emit({ type: "step-output", step, ...output }),
       );
     },
-    remote: input.remote,
     temporaryFile: (suffix) => store.stagingPath(suffix),
   };
+}
+
+function live(running: RunningTools | undefined): RunningTools {
+  if (running !== undefined) return running;
+  throw new TsbuildError("INTERNAL", "a dry run was asked to make a layer");
+}
+
+async function tree(
+  image: Image,
+  { layers }: StageServices,
+  { willRun, view }: RunningTools,
+): Promise<Tree> {
+  if (willRun) {
+    const known = await Promise.all(image.layers.map((layer) => layers.hasIndex(layer)));
+    if (known.includes(false)) await view.open(image);
+  }
+  return layers.tree(image);
 }
 
 /** Layers that stay on this machine are not compressed: nobody downloads them, and COPY --from reads them in place. */
@@ -66,16 +91,7 @@ function sealOptions(options: SolveOptions, compress: boolean, format: ImageForm
   };
 }
 
-async function pack(
-  changes: Iterable<Change>,
-  options: SealOptions,
-  { input }: StageServices,
-): Promise<SealedLayer> {
-  const { store, signal } = input;
-  const blobPath = store.stagingPath(".blob");
-  const indexPath = store.stagingPath(".index");
-  const layer = await packLayer(changes, { ...options, blobPath, indexPath, signal });
-  await store.adoptBlob(blobPath, layer.descriptor.digest);
-  await store.adoptIndex(indexPath, layer.diffId);
-  return layer;
+async function contents(stage: SourceStage, layers: Layers): Promise<ImageContents> {
+  if (stage.files === undefined) return layers.contents(await stage.image(), stage.name);
+  return { ...(await stage.files()), prepare: () => Promise.resolve() };
 }

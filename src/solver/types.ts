@@ -1,14 +1,13 @@
 import type { FileSource, RemoteSources } from "../context/types.js";
-import type { From, Instruction, Span, StagePlan } from "../dockerfile/types.js";
+import type { Diagnostic, From, Instruction, StagePlan } from "../dockerfile/types.js";
 import type { Change, SealedLayer } from "../layer/types.js";
 import type { Reference } from "../oci/reference.js";
 import type { Tree } from "../oci/tree.js";
 import type { Compression, Image, ImageFormat, Layer, Platform } from "../oci/types.js";
 import type { Registry } from "../registry/types.js";
 import type { Store } from "../store/types.js";
-import type { ProcessSpec } from "../worker/sandbox/types.js";
 import type { ExitStatus } from "../worker/sandbox/types.js";
-import type { Worker } from "../worker/types.js";
+import type { LayerBlob, StepSpec, Worker } from "../worker/types.js";
 import type { BuildEvent } from "./events.js";
 
 /** An event before it gets its time. */
@@ -30,6 +29,8 @@ export interface StageState {
   readonly args: readonly DeclaredArg[];
   /** Whether this stage itself has had a CMD: an ENTRYPOINT then leaves it alone. */
   readonly cmdSet: boolean;
+  /** Whether this Dockerfile has set a working directory in this stage or those that it starts from. */
+  readonly workdirSet: boolean;
 }
 
 /** What one instruction does: a new state, what the history says, and, for those that write files, a layer. */
@@ -55,8 +56,21 @@ export type Handlers = {
 /** What `--from` names, ready to be read. */
 export interface SourceStage {
   readonly name: string;
-  readonly image: Image;
+  /** Its filesystem as layers. */
+  image(): Promise<Image>;
+  /** Its files, where they are at hand as they are: a named context. */
+  files?(): Promise<FileSource>;
 }
+
+/** The content of a secret; `undefined` when there is none of that id. It is nowhere but in the step that asked for it. */
+export type SecretSource = (id: string) => Promise<Uint8Array | undefined>;
+/** The socket of the ssh agent of that id. */
+export type AgentSource = (id: string) => string | undefined;
+
+/** What `--build-context` names: files, or an image. */
+export type NamedContext =
+  | { readonly kind: "files"; readonly open: () => Promise<FileSource> }
+  | { readonly kind: "image"; readonly reference: string };
 
 /**
  * An image to copy from. Compressed layers have to be inflated before they can be read, and only those that are read
@@ -77,12 +91,14 @@ export interface Tools {
   readonly signal: AbortSignal;
   readonly options: SolveOptions;
   readonly plan: StagePlan;
-  /** Expands `$` in a word or fails with its place. */
   readonly escape: "\\" | "`";
+  /** The instruction that is being looked at: for the places of warnings. */
+  readonly at: StageInstruction;
+  warn(diagnostics: readonly Diagnostic[]): void;
   /** The main build context. */
   context(): Promise<FileSource>;
-  /** The stage or image that `--from` names; waits until it is built. */
-  source(from: { readonly name: string; readonly span: Span }): Promise<SourceStage>;
+  /** The stage, image or context that `--from` names. */
+  source(name: string): SourceStage;
   /** The filesystem of an image, over the indexes of its layers. */
   tree(image: Image): Promise<Tree>;
   /** The filesystem of what `--from` names, to copy from. */
@@ -90,11 +106,14 @@ export interface Tools {
   /** Makes a layer of changes. */
   pack(changes: Iterable<Change>, image: Image): Promise<SealedLayer>;
   /** Runs a process on the image's filesystem and makes a layer of what it changed. */
-  run(
-    image: Image,
-    spec: ProcessSpec,
-  ): Promise<FinishedStep>;
+  run(image: Image, spec: StepSpec): Promise<FinishedStep>;
   readonly remote: RemoteSources;
+  readonly secret: SecretSource;
+  readonly agent: AgentSource;
+  /** The main context, or what is at `path` in it, as an image that can be mounted. */
+  contextImage(path: string): Promise<Image>;
+  /** The image's layers as blobs in the store, lowest first. */
+  blobs(image: Image): Promise<readonly LayerBlob[]>;
   /** A file that lasts as long as the build, on the store's disk. */
   temporaryFile(suffix: string): string;
 }
@@ -127,6 +146,12 @@ export interface SolveInput {
   readonly registry: Registry;
   readonly context: () => Promise<FileSource>;
   readonly remote: RemoteSources;
+  readonly secret: SecretSource;
+  readonly agent: AgentSource;
+  /** Named contexts by their lower-case name. */
+  readonly contexts: ReadonlyMap<string, NamedContext>;
+  /** What reading the Dockerfile found. */
+  readonly warnings: readonly Diagnostic[];
   /** Started on the first call. */
   readonly worker: () => Promise<Worker>;
   readonly signal: AbortSignal;

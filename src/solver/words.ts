@@ -1,18 +1,37 @@
-import { expandWord, expandWords } from "../dockerfile/index.js";
-import type { Word } from "../dockerfile/types.js";
+import { expandWord, expandWords, lintUnset } from "../dockerfile/index.js";
+import type { Scope, Word } from "../dockerfile/types.js";
 import type { StageState, Tools } from "./types.js";
 
+/** What a handler needs to expand words. */
+type Expanding = Pick<Tools, "escape" | "at" | "plan" | "warn">;
+
+export function scopeOf(state: StageState, tools: Pick<Tools, "escape">): Scope {
+  return { get: (name) => state.env.get(name), escape: tools.escape };
+}
+
 /** A word with the stage's variables put in. @throws DockerfileError with the word's place. */
-export function expand(word: Word, state: StageState, tools: Pick<Tools, "escape">): string {
-  return expandWord(word, { get: (name) => state.env.get(name), escape: tools.escape }).value;
+export function expand(word: Word, state: StageState, tools: Expanding): string {
+  const { value, unset } = expandWord(word, scopeOf(state, tools));
+  warnUnset(unset, state, tools);
+  return value;
 }
 
 /** Likewise, where one word may become several (EXPOSE). */
 export function expandAll(
   words: readonly Word[],
   state: StageState,
-  tools: Pick<Tools, "escape">,
+  tools: Expanding,
 ): readonly string[] {
-  const scope = { get: (name: string) => state.env.get(name), escape: tools.escape };
-  return words.flatMap((word) => expandWords(word, scope));
+  const scope = scopeOf(state, tools);
+  return words.flatMap((word) => {
+    warnUnset(expandWord(word, scope).unset, state, tools);
+    return expandWords(word, scope);
+  });
+}
+
+/** UndefinedVar, for names that nothing declares. */
+export function warnUnset(unset: readonly string[], state: StageState, tools: Expanding): void {
+  if (unset.length === 0) return;
+  const declared = new Set(state.args.map(({ name }) => name));
+  tools.warn(lintUnset(unset, declared, state.env.keys(), tools.at, tools.plan.check));
 }

@@ -14,14 +14,16 @@ import {
   isGit,
   isUrl,
   itemsOf,
+  warnIgnored,
   type ExpandedSource,
 } from "./copy.js";
 
 /** What a download is given unless --chmod says otherwise. */
 const DOWNLOAD_MODE = 0o600;
 
-export function add(instruction: Add, state: StageState, tools: Tools): Effect {
+export async function add(instruction: Add, state: StageState, tools: Tools): Promise<Effect> {
   const expanded = expandCopy(instruction, state, tools);
+  await warnIgnored(expanded.sources, tools);
   const checksum =
     instruction.checksum === undefined
       ? undefined

@@ -1,4 +1,5 @@
-import { expandHeredoc } from "../../dockerfile/index.js";
+import { posix } from "node:path";
+import { expandHeredoc, lintIgnored } from "../../dockerfile/index.js";
 import type { Add, Copy, CopySource } from "../../dockerfile/types.js";
 import type { FileSource } from "../../context/types.js";
 import { TsbuildError } from "../../errors.js";
@@ -11,7 +12,7 @@ import type { CopyItem, CopyRequest } from "../copy/types.js";
 import { createdNs } from "../state.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { resolveOwner } from "../user.js";
-import { expand } from "../words.js";
+import { expand, scopeOf, warnUnset } from "../words.js";
 
 /** What COPY and ADD share, with every variable put in. */
 export interface ExpandedCopy {
@@ -26,9 +27,10 @@ export type ExpandedSource =
   | { readonly kind: "path"; readonly path: string }
   | { readonly kind: "heredoc"; readonly name: string; readonly content: string };
 
-export function copy(instruction: Copy, state: StageState, tools: Tools): Effect {
+export async function copy(instruction: Copy, state: StageState, tools: Tools): Promise<Effect> {
   const expanded = expandCopy(instruction, state, tools);
   for (const source of expanded.sources) if (source.kind === "path") refuseRemote(source.path);
+  if (instruction.from === undefined) await warnIgnored(expanded.sources, tools);
   const parents = instruction.parents?.value ?? false;
   const { from } = instruction;
   const layer = async (): Promise<SealedLayer> => {
@@ -40,8 +42,7 @@ export function copy(instruction: Copy, state: StageState, tools: Tools): Effect
     if (from === undefined) {
       return tools.pack(planCopy(await make(await tools.context())), state.image);
     }
-    const stage = await tools.source({ name: from.value, span: from.span });
-    await using source = await tools.contents(stage);
+    await using source = await tools.contents(tools.source(from.value));
     const request = await make(source);
     await source.prepare(planCopy(request));
     return await tools.pack(planCopy(request), state.image);
@@ -68,9 +69,20 @@ export function expandCopy(instruction: Copy | Add, state: StageState, tools: To
 
 function expandSourceWord(source: CopySource, state: StageState, tools: Tools): ExpandedSource {
   if (source.kind === "path") return { kind: "path", path: expand(source.word, state, tools) };
-  const scope = { get: (name: string) => state.env.get(name), escape: tools.escape };
-  const content = expandHeredoc(source.heredoc, scope).value;
-  return { kind: "heredoc", name: source.heredoc.name, content };
+  const { value, unset } = expandHeredoc(source.heredoc, scopeOf(state, tools));
+  warnUnset(unset, state, tools);
+  return { kind: "heredoc", name: source.heredoc.name, content: value };
+}
+
+/** CopyIgnoredFile, for sources that the ignore file takes away as they are written. */
+export async function warnIgnored(sources: readonly ExpandedSource[], tools: Tools): Promise<void> {
+  const context = await tools.context();
+  for (const source of sources) {
+    if (source.kind !== "path" || isUrl(source.path) || isGit(source.path)) continue;
+    const path = posix.normalize(`/${source.path}`).slice(1).replace(/\/$/, "");
+    if (context.alwaysIgnores?.(path) !== true) continue;
+    tools.warn(lintIgnored(source.path, tools.at, tools.plan.check));
+  }
 }
 
 /** What a copy needs besides its sources. */

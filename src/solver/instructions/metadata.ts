@@ -1,4 +1,4 @@
-import { type Word, parsePorts, parseStopSignal } from "../../dockerfile/index.js";
+import { type Word, lintPort, parsePorts, parseStopSignal } from "../../dockerfile/index.js";
 import type {
   Cmd,
   Command,
@@ -102,6 +102,7 @@ export function user(instruction: User, state: StageState, tools: Tools): Effect
 
 export function expose(instruction: Expose, state: StageState, tools: Tools): Effect {
   const words = [...expandAll(instruction.ports, state, tools)].sort();
+  for (const word of words) tools.warn(lintPort(word, instruction, tools.plan.check));
   const ports = parsePorts(words, instruction.span);
   const exposedPorts = [...new Set([...state.image.config.exposedPorts, ...ports])];
   return {

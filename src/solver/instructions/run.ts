@@ -3,7 +3,8 @@ import type { Run } from "../../dockerfile/types.js";
 import { constants } from "node:os";
 import { TsbuildError } from "../../errors.js";
 import type { SealedLayer } from "../../layer/types.js";
-import type { ExitStatus, ProcessSpec, StepMount } from "../../worker/sandbox/types.js";
+import type { ExitStatus, StepMount } from "../../worker/sandbox/types.js";
+import type { StepSpec } from "../../worker/types.js";
 import { runMounts } from "../run-mounts.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { resolveUser } from "../user.js";
@@ -79,11 +80,11 @@ async function execute(
     });
   }
   const user = resolveUser(await tools.tree(state.image), state.image.config.user);
-  await using mounts = await runMounts(instruction, state, tools);
+  const mounts = await runMounts(instruction, state, tools);
   const env = environment(state, tools, user.home);
   for (const [name, value] of mounts.env) env.set(name, value);
   const hostname = tools.options.buildArgs.get("BUILDKIT_SANDBOX_HOSTNAME") ?? HOSTNAME;
-  const spec: ProcessSpec = {
+  const spec: StepSpec = {
     argv: [program, ...rest],
     env: Object.fromEntries(env),
     cwd: state.image.config.workingDir === "" ? "/" : state.image.config.workingDir,
@@ -98,7 +99,7 @@ async function execute(
   };
   const { status, seal } = await tools.run(state.image, spec);
   if (status.kind !== "exited" || status.code !== 0) throw failure(argv, status);
-  return await seal();
+  return seal();
 }
 
 /** ENV and ARG, the proxies that build args name (in both cases), PATH and HOME. None of the builder's own. */

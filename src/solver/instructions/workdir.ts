@@ -1,3 +1,4 @@
+import { lintWorkdir } from "../../dockerfile/index.js";
 import { posix } from "node:path";
 import type { SealedLayer } from "../../layer/types.js";
 import type { Workdir } from "../../dockerfile/types.js";
@@ -17,9 +18,11 @@ export function joinWorkdir(current: string, path: string): string {
 }
 
 export function workdir(instruction: Workdir, state: StageState, tools: Tools): Effect {
-  const path = joinWorkdir(state.image.config.workingDir, expand(instruction.path, state, tools));
+  const written = expand(instruction.path, state, tools);
+  if (!state.workdirSet) tools.warn(lintWorkdir(written, instruction, tools.plan.check));
+  const path = joinWorkdir(state.image.config.workingDir, written);
   const effect = {
-    state: withConfigPatch(state, { workingDir: path }),
+    state: { ...withConfigPatch(state, { workingDir: path }), workdirSet: true },
     history: `WORKDIR ${path}`,
   };
   if (path === "/") return effect;
