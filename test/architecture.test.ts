@@ -48,26 +48,30 @@ const TYPES_ONLY: readonly [string, string][] = [
   ["solver", "context"],
 ];
 
-const imports = function* (room: string) {
-  const files = existsSync(join("src", `${room}.ts`))
-    ? [join("src", `${room}.ts`)]
-    : readdirSync(join("src", room), { recursive: true, withFileTypes: true })
-        .filter((e) => e.isFile() && e.name.endsWith(".ts"))
-        .map((e) => join(e.parentPath, e.name));
-  for (const file of files) {
-    for (const [, spec = ""] of readFileSync(file, "utf8").matchAll(
-      /(?:from|import)\s*\(?\s*"([^"]+)"/g,
-    )) {
+/** An import or export statement, or an `import()`; a string that only looks like one is none. */
+const IMPORT = /(?:^|\n)(?:import|export)\b(?:[^;"']*?\bfrom)?\s*"([^"]+)"|\bimport\(\s*"([^"]+)"/g;
+
+function filesOf(room: string): readonly string[] {
+  const file = join("src", `${room}.ts`);
+  const directory = join("src", room);
+  const below = existsSync(directory)
+    ? readdirSync(directory, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+        .map((entry) => join(entry.parentPath, entry.name))
+    : [];
+  return existsSync(file) ? [file, ...below] : below;
+}
+
+function* imports(room: string): Generator<{ file: string; spec: string; target: string }> {
+  for (const file of filesOf(room)) {
+    for (const [, named, called] of readFileSync(file, "utf8").matchAll(IMPORT)) {
+      const spec = named ?? called ?? "";
       if (spec.startsWith("node:")) continue;
-      const target = spec.startsWith(".")
-        ? relative("src", normalize(join(dirname(file), spec)))
-            .split("/")[0]!
-            .replace(/\.js$/, "")
-        : `npm:${spec}`;
-      yield { file, spec, target };
+      const [top = ""] = relative("src", normalize(join(dirname(file), spec))).split("/");
+      yield { file, spec, target: spec.startsWith(".") ? top.replace(/\.js$/, "") : `npm:${spec}` };
     }
   }
-};
+}
 
 test.each(
   Object.keys(MAY_IMPORT).filter(
@@ -85,4 +89,10 @@ test.each(TYPES_ONLY)("%s imports %s by its types only", (room, other) => {
     ({ target, spec }) => target === other && !spec.endsWith("/types.js"),
   );
   expect(strays.map(({ file, spec }) => `${file} -> ${spec}`)).toEqual([]);
+});
+
+test("every file below src belongs to a room", () => {
+  const rooms = new Set(Object.keys(MAY_IMPORT));
+  const strays = readdirSync("src").filter((name) => !rooms.has(name.replace(/\.ts$/, "")));
+  expect(strays).toEqual([]);
 });
