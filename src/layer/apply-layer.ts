@@ -7,23 +7,13 @@ import { INLINE_PATHS, MAX_INLINE } from "./index-format.js";
 import { encodeName } from "./path-bytes.js";
 import type { TarEntry, TarHandler } from "./tar/reader.js";
 import type { FileWriter, RootFs } from "./types.js";
-import { type WhiteoutMode, WhiteoutWriter } from "./whiteouts.js";
+import { IMPLIED_DIRECTORY, type WhiteoutMode, WhiteoutWriter } from "./whiteouts.js";
 
 /** Linux's PATH_MAX and NAME_MAX: a longer one cannot be unpacked anywhere. */
 const LONGEST_PATH = 4095; // bytes
 const LONGEST_NAME = 255; // bytes
 const PLAIN: EntryRole = { kind: "entry" };
 const ZEROS: Uint8Array = new Uint8Array(64 * 1024);
-const IMPLIED_DIRECTORY: FileEntry = {
-  type: "directory",
-  mode: 0o755,
-  uid: 0,
-  gid: 0,
-  mtimeNs: 0n,
-  size: 0,
-  xattrs: new Map(),
-};
-
 export interface ApplyOptions {
   /** Absent: nothing is written, only the index is filled. */
   readonly root: RootFs | undefined;

@@ -301,7 +301,8 @@ export class IndexBuilder {
     const found = this.#table.find(parent, key);
     if (found === undefined) return this.#table.add(parent, key);
     const was = this.typeOf(found);
-    if (was === "whiteout") this.#setFlag(found, REPLACES);
+    // What lower layers have there is hidden, and stays so when a directory takes the place.
+    if (was !== "directory") this.#setFlag(found, REPLACES);
     if (was === "directory" && type !== "directory") {
       this.#table.clear(found);
       this.#lastDirectory = { path: "", node: ROOT };

@@ -1,10 +1,22 @@
 import { TsbuildError } from "../errors.js";
+import type { FileEntry } from "../oci/tree.js";
 import { joinPath } from "./entry-path.js";
 import type { IndexBuilder } from "./index-builder.js";
 import type { RootFs } from "./types.js";
 
 /** "apply": what a whiteout names is removed. "overlay": it becomes the mark that an overlay mount knows. */
 export type WhiteoutMode = "apply" | "overlay";
+
+/** What a directory is that an archive implies and does not describe. */
+export const IMPLIED_DIRECTORY: FileEntry = {
+  type: "directory",
+  mode: 0o755,
+  uid: 0,
+  gid: 0,
+  mtimeNs: 0n,
+  size: 0,
+  xattrs: new Map(),
+};
 
 /**
  * Whiteouts and opaque marks of one layer (image-spec/layer.md). They speak of lower layers only: what the layer itself
@@ -35,7 +47,9 @@ export class WhiteoutWriter {
     if (own === undefined)
       return this.#mode === "apply" ? this.#root.remove(path) : this.#root.whiteout(path);
     // A file of this layer has taken the place of whatever was there.
-    if (type === "directory") this.#hideBelow(path, own);
+    if (type !== "directory") return;
+    this.#hideBelow(path, own);
+    if (this.#mode === "apply") this.#forgetLower(path, own);
   }
 
   /** The directory is in place. */
@@ -74,7 +88,15 @@ export class WhiteoutWriter {
       const child = kept.get(name);
       const childPath = joinPath(path, name);
       if (child === undefined) root.remove(childPath);
-      else if (this.#index.typeOf(child) === "directory") this.#removeLower(root, childPath, child);
+      else if (this.#index.typeOf(child) === "directory") {
+        this.#removeLower(root, childPath, child);
+        this.#forgetLower(childPath, child);
+      }
     }
+  }
+
+  /** A directory that this layer only implies has its owner and mode from a lower one that is hidden now. */
+  #forgetLower(path: string, node: number): void {
+    if (this.#index.isImplied(node)) this.#root?.create(path, IMPLIED_DIRECTORY);
   }
 }

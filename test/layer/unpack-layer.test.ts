@@ -447,8 +447,7 @@ test("a file of the disk that is a sparse archive of GNU tar is unpacked and rea
   expect(root.files.get("sparse-file")?.content.bytes.equals(readFileSync(source))).toBe(true);
   const tree = mergedTree([index], (layer, offset, size) => {
     expect(layer).toBe(0);
-    const open = file(tar.subarray(offset, offset + size)).open;
-    return open === undefined ? expect.unreachable() : open();
+    return file(tar.subarray(offset, offset + size)).open?.() ?? expect.unreachable();
   });
   const entry = tree.lstat("sparse-file");
   expect(entry?.size).toBe(3 * 2 ** 20);

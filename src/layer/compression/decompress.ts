@@ -2,7 +2,10 @@ import type { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import { type ErrorCode, TsbuildError, messageOf, unreachable } from "../../errors.js";
+import { bunzip2 } from "./bzip2.js";
 import type { ArchiveCompression } from "./sniff.js";
+import { unxz } from "./xz.js";
+import { zstdPieces } from "./zstd-frames.js";
 import { loadZstd } from "./zstd.js";
 
 export interface DecompressOptions {
@@ -28,21 +31,30 @@ export async function* decompress(
   compression: ArchiveCompression,
   options: DecompressOptions = {},
 ): AsyncGenerator<Uint8Array, void, void> {
+  const source = new Source(chunks);
+  try {
+    yield* decoded(source.read(), compression);
+  } catch (error) {
+    if (source.failure !== undefined) throw source.failure.error;
+    throw failure(error, options);
+  }
+}
+
+async function* decoded(
+  chunks: AsyncIterable<Uint8Array>,
+  compression: ArchiveCompression,
+): AsyncGenerator<Uint8Array, void, void> {
   switch (compression) {
     case "none":
-      yield* chunks;
-      return;
+      return yield* chunks;
     case "gzip":
-      yield* through(chunks, createGunzip(GUNZIP), options);
-      return;
-    case "zstd": {
-      const { decompressor, inputSize } = await loadZstd();
-      yield* through(pieces(chunks, inputSize), decompressor(), options);
-      return;
-    }
+      return yield* through(chunks, createGunzip(GUNZIP));
+    case "zstd":
+      return yield* through(zstdPieces(chunks), (await loadZstd()).decompressor());
     case "bzip2":
+      return yield* bunzip2(chunks);
     case "xz":
-      throw new TsbuildError("HOST_UNSUPPORTED", `tried to decompress ${compression}`);
+      return yield* unxz(chunks);
     default:
       unreachable(compression);
   }
@@ -51,18 +63,13 @@ export async function* decompress(
 async function* through(
   chunks: AsyncIterable<Uint8Array>,
   transform: Transform,
-  options: DecompressOptions,
 ): AsyncGenerator<Uint8Array, void, void> {
-  const source = new Source(chunks);
-  const done = pipeline(source.read(), transform);
+  const done = pipeline(chunks, transform);
   // Awaited below; until then a failure must not count as unhandled.
   done.catch(() => undefined);
   try {
     for await (const chunk of transform) yield chunk;
     await done;
-  } catch (error) {
-    if (source.failure !== undefined) throw source.failure.error;
-    throw failure(error, options);
   } finally {
     transform.destroy();
     await done.catch(() => undefined);
@@ -85,15 +92,6 @@ class Source {
       this.failure = { error };
       throw error;
     }
-  }
-}
-
-async function* pieces(
-  chunks: AsyncIterable<Uint8Array>,
-  size: number,
-): AsyncGenerator<Uint8Array, void, void> {
-  for await (const chunk of chunks) {
-    for (let at = 0; at < chunk.length; at += size) yield chunk.subarray(at, at + size);
   }
 }
 

@@ -2,10 +2,10 @@ import { constants, crc32, deflateRaw, deflateRawSync } from "node:zlib";
 import { BLOCK_SIZE, type BlockSink, type Output } from "./block-sink.js";
 
 /**
- * Of zlib's scale. On root filesystems its output is within 2 % of level 6, for two thirds of the processor time:
- * docs/decisions/own-layer-codec.md has the figures.
+ * Of zlib's scale. On root filesystems its output is 2 % larger than that of level 6, for some two thirds of the
+ * processor time: docs/decisions/own-layer-codec.md has the figures.
  */
-export const GZIP_LEVEL = 5;
+export const GZIP_LEVEL = 4;
 
 /** Blocks being deflated at once: the size of Node's thread pool. The bytes do not depend on it. */
 const WINDOW = 4;

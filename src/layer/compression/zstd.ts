@@ -14,16 +14,7 @@ const CHUNK = 256 * 1024; // bytes
 export interface Zstd {
   readonly compressor: (level: number) => Transform;
   readonly decompressor: () => Transform;
-  /** Bytes of compressed input that the decompressor may be given at once. */
-  readonly inputSize: number;
 }
-
-/**
- * The package gives everything that one input holds at once, and four bytes can stand for a block of 128 KiB: small
- * inputs bound what is in memory to 32 MiB.
- */
-const PACKAGE_INPUT = 1024; // bytes
-const NODE_INPUT = 1024 * 1024; // bytes
 
 /**
  * Node's own zstd (22.15 and later), else the one of @cloudpss/zstd. Loads a module: call it before a thread chroots
@@ -93,7 +84,6 @@ function nodeZstd(): Zstd | undefined {
   return {
     compressor: (level) => compress({ params: { [COMPRESSION_LEVEL]: level }, chunkSize: CHUNK }),
     decompressor: () => decompress({ chunkSize: CHUNK }),
-    inputSize: NODE_INPUT,
   };
 }
 
@@ -105,7 +95,6 @@ async function packageZstd(): Promise<Zstd> {
       return {
         compressor: (level) => new Compressor(level),
         decompressor: () => new Decompressor(),
-        inputSize: PACKAGE_INPUT,
       };
     }
   } catch (error) {
