@@ -1,5 +1,13 @@
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -13,11 +21,15 @@ export interface GitServer extends AsyncDisposable {
   url(kind: "dumb" | "smart" | "private" | "slow", path: string): string;
   /** `METHOD /path` and whether credentials came with it. */
   readonly requests: { readonly line: string; readonly authorized: boolean }[];
-  git(directory: string, ...args: readonly string[]): string;
+  readonly git: (directory: string, ...args: readonly string[]) => string;
   /** Writes files and commits them in the work tree `name`, which is made when it is new; the commit's id. */
-  commit(name: string, files: Readonly<Record<string, string>>, message?: string): string;
+  readonly commit: (
+    name: string,
+    files: Readonly<Record<string, string>>,
+    message?: string,
+  ) => string;
   /** Makes what the work tree `name` has now available as `<name>.git`. */
-  publish(name: string): void;
+  readonly publish: (name: string) => void;
 }
 
 const ENVIRONMENT = {
@@ -33,10 +45,12 @@ const ENVIRONMENT = {
 };
 const AUTHORIZATION = `Basic ${Buffer.from("user:pass word").toString("base64")}`;
 
-export async function startGitServer(): Promise<GitServer> {
+/** `from`: the directory of a server, whose repositories this one begins with. */
+export async function startGitServer(from?: string): Promise<GitServer> {
   const root = mkdtempSync(join(tmpdir(), "tsbuild-git-"));
   const published = join(root, "published");
-  mkdirSync(published);
+  if (from === undefined) mkdirSync(published);
+  else cpSync(from, root, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
   const requests: { line: string; authorized: boolean }[] = [];
   const server = createServer((request, response) => {
     const authorized = request.headers.authorization === AUTHORIZATION;
