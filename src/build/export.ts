@@ -1,8 +1,8 @@
 import { TsbuildError } from "../errors.js";
 import { type Semaphore, createSemaphore } from "../internal/semaphore.js";
-import { serializeConfig } from "../oci/config.js";
-import { digestOf, type Digest } from "../oci/digest.js";
-import { configMediaType, type SerializedBlob, serializeManifest } from "../oci/manifest.js";
+import type { Digest } from "../oci/digest.js";
+import { serializeImage } from "../oci/image.js";
+import { type SerializedBlob, serializeIndex } from "../oci/manifest.js";
 import {
   familiarName,
   formatReference,
@@ -39,42 +39,69 @@ interface Serialized {
   readonly config: SerializedBlob;
   readonly manifest: SerializedBlob;
 }
+/** One image, or images of several platforms and the index that names them. */
+interface Result {
+  readonly images: readonly Serialized[];
+  readonly index?: SerializedBlob;
+}
 
 /** Pushes and writes the image everywhere; digest files come last, when nothing can fail any more. */
-export async function exportImage(image: Image, input: ExportInput): Promise<BuildResult> {
+export async function exportImages(
+  images: readonly Image[],
+  input: ExportInput,
+): Promise<BuildResult> {
   const { options, destinations } = input;
-  const serialized = serialize(image);
-  const written = await writeFiles(serialized, input);
-  const push = options.push ?? true;
+  const result = serializeAll(images, options);
+  const written = await writeFiles(result, input);
   const pushed: string[] = [];
-  if (push) {
-    for (const destination of destinations) {
-      await pushImage(serialized, destination, input);
-      pushed.push(formatReference(destination));
-    }
+  for (const destination of options.push === false ? [] : destinations) {
+    await push(result, destination, input);
+    pushed.push(formatReference(destination));
   }
-  const { descriptor } = serialized.manifest;
+  const [first] = result.images;
+  const { descriptor } = topOf(result);
   const files = await writeDigests(descriptor.digest, input);
   return {
     image: descriptor,
-    configDigest: serialized.config.descriptor.digest,
+    configDigest: first?.config.descriptor.digest ?? descriptor.digest,
     pushed,
     written: [...written, ...files],
   };
 }
 
-function serialize(image: Image): Serialized {
-  const configBytes = serializeConfig(image);
-  const config: Descriptor = {
-    mediaType: configMediaType(image.format),
-    digest: digestOf(configBytes),
-    size: configBytes.byteLength,
-  };
-  return {
-    image,
-    config: { descriptor: config, bytes: configBytes },
-    manifest: serializeManifest(image, config),
-  };
+function serializeAll(images: readonly Image[], { buildArgs }: BuildOptions): Result {
+  const serialized = images.map((image) => ({ image, ...serializeImage(image) }));
+  const asked = buildArgs?.["BUILDKIT_MULTI_PLATFORM"];
+  const multi = asked === undefined ? images.length > 1 : asked === "1" || asked === "true";
+  const [first] = images;
+  if ((!multi && images.length === 1) || first === undefined) return { images: serialized };
+  const entries = serialized.map(({ manifest, image }) => ({
+    ...manifest.descriptor,
+    platform: image.config.platform,
+  }));
+  return { images: serialized, index: serializeIndex(first.format, entries) };
+}
+
+/** What the destination's tag names. */
+function topOf({ images, index }: Result): SerializedBlob {
+  const top = index ?? images[0]?.manifest;
+  if (top === undefined) throw new TsbuildError("INTERNAL", "nothing was built");
+  return top;
+}
+
+async function push(result: Result, destination: Reference, input: ExportInput): Promise<void> {
+  const { registry, signal } = input;
+  const { index, images } = result;
+  for (const image of images) {
+    await pushBlobs(image, destination, input);
+    if (index === undefined) continue;
+    const { registry: host, repository } = destination;
+    const { bytes, descriptor } = image.manifest;
+    const byDigest = { registry: host, repository, digest: descriptor.digest };
+    await registry.pushManifest(byDigest, bytes, descriptor.mediaType, { signal });
+  }
+  const { bytes, descriptor } = topOf(result);
+  await registry.pushManifest(destination, bytes, descriptor.mediaType, { signal });
 }
 
 /** A layer's bytes: from the store, or from where the base came. */
@@ -94,8 +121,8 @@ function opener(
   };
 }
 
-async function pushImage(
-  { image, config, manifest }: Serialized,
+async function pushBlobs(
+  { image, config }: Serialized,
   destination: Reference,
   input: ExportInput,
 ): Promise<void> {
@@ -125,8 +152,6 @@ async function pushImage(
     await Promise.allSettled(uploads);
     throw error;
   }
-  const { descriptor, bytes } = manifest;
-  await registry.pushManifest(destination, bytes, descriptor.mediaType, { signal });
 }
 
 type PushSource = Parameters<Registry["pushBlob"]>[2];
@@ -140,10 +165,31 @@ async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
   yield bytes;
 }
 
-async function writeFiles(serialized: Serialized, input: ExportInput): Promise<readonly string[]> {
+async function writeFiles(result: Result, input: ExportInput): Promise<readonly string[]> {
   const { options, destinations, signal } = input;
-  const { image, config, manifest } = serialized;
-  const output: OutputImage = {
+  const images = result.images.map((one) => outputOf(one, input));
+  const [first] = images;
+  const written: string[] = [];
+  if (options.ociLayoutPath !== undefined && first !== undefined) {
+    const output = result.index === undefined ? first : { manifest: result.index, images };
+    await writeOciLayout(options.ociLayoutPath, output, destinations, signal);
+    written.push(options.ociLayoutPath);
+  }
+  if (options.tarPath !== undefined && first !== undefined) {
+    if (result.index !== undefined) {
+      throw new TsbuildError("USAGE", "a docker archive holds one image, not an index", {
+        hint: "build one platform, or write --oci-layout-path",
+      });
+    }
+    const repoTags = destinations.map((reference) => familiarName(reference));
+    await writeDockerArchive(options.tarPath, first, repoTags, signal);
+    written.push(options.tarPath);
+  }
+  return written;
+}
+
+function outputOf({ image, config, manifest }: Serialized, input: ExportInput): OutputImage {
+  return {
     config,
     manifest,
     layers: image.layers.map((layer) => ({
@@ -152,17 +198,6 @@ async function writeFiles(serialized: Serialized, input: ExportInput): Promise<r
     })),
     platform: image.config.platform,
   };
-  const written: string[] = [];
-  if (options.ociLayoutPath !== undefined) {
-    await writeOciLayout(options.ociLayoutPath, output, destinations, signal);
-    written.push(options.ociLayoutPath);
-  }
-  if (options.tarPath !== undefined) {
-    const repoTags = destinations.map((reference) => familiarName(reference));
-    await writeDockerArchive(options.tarPath, output, repoTags, signal);
-    written.push(options.tarPath);
-  }
-  return written;
 }
 
 async function writeDigests(digest: Digest, input: ExportInput): Promise<readonly string[]> {

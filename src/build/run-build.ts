@@ -1,22 +1,26 @@
 import { fetchUrlFile } from "../context/index.js";
+import type { RemoteSources } from "../context/types.js";
 import { parseDockerfile, planStages } from "../dockerfile/index.js";
 import type { Dockerfile, StagePlan } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
-import { createHttpClient } from "../internal/http.js";
+import { type HttpClient, createHttpClient } from "../internal/http.js";
 import {
   formatRepository,
   parseReference,
   withDefaultTag,
   type Reference,
 } from "../oci/reference.js";
+import { formatPlatform } from "../oci/platform.js";
+import type { Image } from "../oci/types.js";
 import type { Registry } from "../registry/types.js";
 import { solve } from "../solver/solve.js";
 import type { Emit, NamedContext, SolveOptions } from "../solver/types.js";
 import { openStore } from "../store/index.js";
 import { Cleanup } from "./cleanup.js";
+import { withPlatform } from "./platform-events.js";
 import { namedContexts, openContext } from "./contexts.js";
 import { defaultStore, httpEnvironment } from "./environment.js";
-import { exportImage } from "./export.js";
+import { exportImages } from "./export.js";
 import type { BuildOptions, BuildResult } from "./options.js";
 import { readDockerfile } from "./read-dockerfile.js";
 import { openRegistry } from "./registry.js";
@@ -32,8 +36,8 @@ export async function runBuild(
 ): Promise<BuildResult> {
   const started = performance.now();
   const { destinations, contexts, solving, secret } = await checkOptions(options, signal);
-  const { dockerfile, path, plan } = await readPlan(options, solving, contexts);
-  const epoch = sourceDateEpoch(options, plan.globalArgs.get("SOURCE_DATE_EPOCH"));
+  const { dockerfile, path } = await readOnce(options, solving);
+  const plans = solving.map((one) => planFor(dockerfile, options, one, contexts));
 
   await using cleanup = new Cleanup();
   const environment = options.environment ?? {};
@@ -44,26 +48,50 @@ export async function runBuild(
     await checkPush(destinations, registry, signal);
   }
   const store = cleanup.use(await openStore(options.store ?? defaultStore(environment), signal));
-  const image = await solve({
-    plan,
+  const shared = {
     escape: dockerfile.escape,
     warnings: dockerfile.warnings,
-    options: { ...solving, ...(epoch === undefined ? {} : { sourceDateEpoch: epoch }) },
     store,
     registry,
     context: () => Promise.resolve(context),
     contexts,
     secret,
-    agent: (id) => options.sshAgents?.[id],
-    remote: { file: (url, file) => fetchUrlFile(url, { ...file, client: http, signal }) },
+    agent: (id: string) => options.sshAgents?.[id],
+    remote: remoteSources(http, signal),
     worker: workerStarter(options, { store, cleanup, emit, signal }),
     signal,
-    emit,
-  });
+  };
+  const images: Image[] = [];
+  for (const { plan, options: chosen } of plans) {
+    images.push(
+      await solve({ ...shared, plan, options: chosen, emit: emitFor(chosen, plans, emit) }),
+    );
+  }
   const exporting = { options, destinations, registry, store, emit, signal };
-  const result = await exportImage(image, exporting);
+  const result = await exportImages(images, exporting);
   emit({ type: "done", image: result.image, ms: performance.now() - started });
   return result;
+}
+
+function remoteSources(client: HttpClient, signal: AbortSignal): RemoteSources {
+  return { file: (url, file) => fetchUrlFile(url, { ...file, client, signal }) };
+}
+
+interface PlatformPlan {
+  readonly plan: StagePlan;
+  readonly options: SolveOptions;
+}
+
+/** With several platforms every step says which one it is for. */
+function emitFor(
+  { targetPlatform }: SolveOptions,
+  plans: readonly PlatformPlan[],
+  emit: Emit,
+): Emit {
+  if (plans.length === 1) return emit;
+  const platform = formatPlatform(targetPlatform);
+  const at = plans.findIndex(({ options }) => options.targetPlatform === targetPlatform);
+  return (event) => emit(withPlatform(event, platform, at));
 }
 
 /** What can be wrong with the options is found before anything is opened. @throws TsbuildError USAGE */
@@ -73,7 +101,7 @@ async function checkOptions(
 ): Promise<{
   readonly destinations: readonly Reference[];
   readonly contexts: ReadonlyMap<string, NamedContext>;
-  readonly solving: SolveOptions;
+  readonly solving: readonly SolveOptions[];
   readonly secret: ReturnType<typeof secretSource>;
 }> {
   const destinations = (options.destinations ?? []).map(parseDestination);
@@ -86,14 +114,22 @@ async function checkOptions(
   };
 }
 
-async function readPlan(
+async function readOnce(
   options: BuildOptions,
-  { buildArgs, buildPlatform, targetPlatform }: SolveOptions,
-  contexts: ReadonlyMap<string, NamedContext>,
-): Promise<{ readonly dockerfile: Dockerfile; readonly path: string; readonly plan: StagePlan }> {
+  [first]: readonly SolveOptions[],
+): Promise<{ readonly dockerfile: Dockerfile; readonly path: string }> {
   const { file, path } = await readDockerfile(options.dockerfile, options.context);
-  const check = buildArgs.get("BUILDKIT_DOCKERFILE_CHECK");
-  const dockerfile = parseDockerfile(file, check === undefined ? {} : { check });
+  const check = first?.buildArgs.get("BUILDKIT_DOCKERFILE_CHECK");
+  return { dockerfile: parseDockerfile(file, check === undefined ? {} : { check }), path };
+}
+
+function planFor(
+  dockerfile: Dockerfile,
+  options: BuildOptions,
+  solving: SolveOptions,
+  contexts: ReadonlyMap<string, NamedContext>,
+): PlatformPlan {
+  const { buildArgs, buildPlatform, targetPlatform } = solving;
   const plan = planStages(dockerfile, {
     ...(options.target === undefined ? {} : { target: options.target }),
     buildArgs,
@@ -101,7 +137,11 @@ async function readPlan(
     targetPlatform,
     contexts: new Set(contexts.keys()),
   });
-  return { dockerfile, path, plan };
+  const epoch = sourceDateEpoch(options, plan.globalArgs.get("SOURCE_DATE_EPOCH"));
+  return {
+    plan,
+    options: { ...solving, ...(epoch === undefined ? {} : { sourceDateEpoch: epoch }) },
+  };
 }
 
 /** A destination is a tag: a digest cannot be chosen. @throws TsbuildError USAGE */

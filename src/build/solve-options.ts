@@ -1,13 +1,14 @@
 import { readFile } from "node:fs/promises";
 import { TsbuildError } from "../errors.js";
-import { hostPlatform, parsePlatform } from "../oci/platform.js";
+import { formatPlatform, hostPlatform, parsePlatform } from "../oci/platform.js";
+import type { Platform } from "../oci/types.js";
 import type { SolveOptions } from "../solver/types.js";
 import type { BuildOptions } from "./options.js";
 
 const LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
-/** The options that decide what the image is, read once. @throws TsbuildError USAGE */
-export async function solveOptions(options: BuildOptions): Promise<SolveOptions> {
+/** The options that decide what an image is, for each platform that is built. @throws TsbuildError USAGE */
+export async function solveOptions(options: BuildOptions): Promise<readonly SolveOptions[]> {
   const buildPlatform = hostPlatform();
   const { compression, compressionLevel, imageFormat, platform } = options;
   if (compression === "zstd" && imageFormat === "docker") {
@@ -15,11 +16,11 @@ export async function solveOptions(options: BuildOptions): Promise<SolveOptions>
       hint: "use --image-format=oci or --compression=gzip",
     });
   }
-  return {
+  const platforms = platform === undefined ? [undefined] : uniquePlatforms(platform);
+  const shared = {
     buildArgs: new Map(Object.entries(options.buildArgs ?? {})),
     labels: new Map(Object.entries(options.labels ?? {})),
     buildPlatform,
-    targetPlatform: platform === undefined ? buildPlatform : parsePlatform(platform),
     platformRequested: platform !== undefined,
     compression: compression ?? "gzip",
     ...(compressionLevel === undefined ? {} : { compressionLevel }),
@@ -28,6 +29,12 @@ export async function solveOptions(options: BuildOptions): Promise<SolveOptions>
     hosts: await readOr("/etc/hosts", LOCALHOST),
     resolvConf: await readOr("/etc/resolv.conf", ""),
   };
+  return platforms.map((target) => ({ ...shared, targetPlatform: target ?? buildPlatform }));
+}
+
+function uniquePlatforms(text: string): readonly Platform[] {
+  const platforms = text.split(",").map((one) => parsePlatform(one.trim()));
+  return [...new Map(platforms.map((one) => [formatPlatform(one), one])).values()];
 }
 
 /**

@@ -13,7 +13,7 @@ import type { Reference } from "../oci/reference.js";
 import type { Descriptor } from "../oci/types.js";
 import { failure } from "./failure.js";
 import { holdsContent, writeHashed } from "./hashed-file.js";
-import { once, type OutputBlob, type OutputImage } from "./output-image.js";
+import { blobsOf, type OutputBlob, type OutputImage, type OutputIndex } from "./output-image.js";
 import { removeTree } from "./remove-tree.js";
 
 /** image-spec/annotations.md: the tag, in an index.json. */
@@ -116,20 +116,23 @@ async function placeBlobs(
   throw signal.aborted ? signal.reason : stop.signal.reason;
 }
 
-function indexEntry(image: OutputImage, references: readonly Reference[]): Descriptor {
+function indexEntry(
+  image: OutputImage | OutputIndex,
+  references: readonly Reference[],
+): Descriptor {
   const { descriptor } = image.manifest;
   const tag = references.find((reference) => reference.tag !== undefined)?.tag;
   return {
     ...descriptor,
     ...(tag === undefined ? {} : { annotations: { ...descriptor.annotations, [REF_NAME]: tag } }),
-    ...(image.platform === undefined ? {} : { platform: image.platform }),
+    ...("platform" in image && image.platform !== undefined ? { platform: image.platform } : {}),
   };
 }
 
 /** The index comes last: until it is there, or while the former one is, no reader sees a part of the image. */
 async function fill(
   path: string,
-  image: OutputImage,
+  image: OutputImage | OutputIndex,
   references: readonly Reference[],
   signal: AbortSignal,
 ): Promise<void> {
@@ -140,12 +143,7 @@ async function fill(
     await writeFileAtomic(join(path, LAYOUT_FILE), marker);
     await mkdir(directory, { recursive: true });
   });
-  const blobs = new Map<string, OutputBlob>();
-  for (const layer of image.layers) blobs.set(layer.descriptor.digest, layer);
-  for (const { descriptor, bytes } of [image.config, image.manifest]) {
-    blobs.set(descriptor.digest, { descriptor, open: () => once(bytes) });
-  }
-  await placeBlobs(directory, blobs.values(), signal);
+  await placeBlobs(directory, blobsOf(image), signal);
   signal.throwIfAborted();
   const index = serializeIndex("oci", [indexEntry(image, references)]);
   await onDisk(path, () => writeFileAtomic(join(path, "index.json"), index.bytes));
@@ -154,7 +152,7 @@ async function fill(
 /** Writes beside `path` and moves the whole there. */
 async function create(
   path: string,
-  image: OutputImage,
+  image: OutputImage | OutputIndex,
   references: readonly Reference[],
   signal: AbortSignal,
 ): Promise<void> {
@@ -171,14 +169,14 @@ async function create(
 }
 
 /**
- * Writes an image as an OCI layout with exactly one manifest, complete or absent: a new directory appears whole; in an
+ * Writes an image, or an index of images, as an OCI layout with exactly one entry, complete or absent: a new directory appears whole; in an
  * existing layout the image takes the place of the former one by the last step, and blobs that are there are used (after
  * their hashes were checked). The first tag of `references` becomes the image's `ref.name`.
  * @throws TsbuildError STORE_FAILED when another directory stands there, the disk refuses, or a source is damaged
  */
 export async function writeOciLayout(
   path: string,
-  image: OutputImage,
+  image: OutputImage | OutputIndex,
   references: readonly Reference[],
   signal: AbortSignal,
 ): Promise<void> {

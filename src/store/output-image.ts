@@ -21,6 +21,29 @@ export interface OutputImage {
   readonly platform?: Platform;
 }
 
+/** Images of several platforms under one index. */
+export interface OutputIndex {
+  readonly manifest: OutputBytes;
+  readonly images: readonly OutputImage[];
+}
+
+/** Every blob of an output once: layers, configs, manifests. */
+export function blobsOf(output: OutputImage | OutputIndex): readonly OutputBlob[] {
+  const images = "images" in output ? output.images : [output];
+  const blobs = new Map<string, OutputBlob>();
+  for (const image of images) {
+    for (const layer of image.layers) blobs.set(layer.descriptor.digest, layer);
+    addBytes(blobs, image.config);
+    addBytes(blobs, image.manifest);
+  }
+  addBytes(blobs, output.manifest);
+  return [...blobs.values()];
+}
+
+function addBytes(blobs: Map<string, OutputBlob>, { descriptor, bytes }: OutputBytes): void {
+  blobs.set(descriptor.digest, { descriptor, open: () => once(bytes) });
+}
+
 /** Bytes as a stream of one chunk. */
 export async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   yield bytes;
