@@ -1,12 +1,14 @@
-import { TsbuildError } from "../errors.js";
 import { parseBool } from "./go-values.js";
-import { fail, wholeText } from "./diagnostic.js";
+import { Fault, fail, raising, wholeText } from "./diagnostic.js";
 import { trimSpaces } from "./spaces.js";
 import type { CheckOptions, Diagnostic, Span } from "./types.js";
 
 /** Rules that only run when the check options ask for them. */
 const EXPERIMENTAL: ReadonlySet<string> = new Set(["InvalidDefinitionDescription"]);
 const COMMENT = /^check[\t\n\f\r ]*=[\t\n\f\r ]*(.+)$/is;
+
+/** All rules on but the experimental ones, and none of them an error. */
+export const NO_CHECK: CheckOptions = { skip: new Set(), experimental: new Set(), error: false };
 
 function names(value: string): ReadonlySet<string> | "all" {
   const text = trimSpaces(value);
@@ -17,7 +19,12 @@ function names(value: string): ReadonlySet<string> | "all" {
  * Reads what stands behind `check=`: `skip=<rules or all>`, `error=<bool>`, `experimental=<rules or all>`, joined by `;`.
  * @throws DockerfileError
  */
-export function parseCheck(text: string, span: Span = wholeText(text, "check")): CheckOptions {
+export function parseCheck(text: string): CheckOptions {
+  return raising(() => readCheck(text, wholeText(text, "check")));
+}
+
+/** `parseCheck` for this room. @throws Fault */
+export function readCheck(text: string, span: Span): CheckOptions {
   let skip: CheckOptions["skip"] = new Set();
   let experimental: CheckOptions["experimental"] = new Set();
   let error = false;
@@ -60,9 +67,9 @@ function has(rules: ReadonlySet<string> | "all", rule: string): boolean {
 /** A comment above an instruction may say `check=` and mean something else. */
 function tryCheck(text: string): CheckOptions | undefined {
   try {
-    return parseCheck(text);
+    return readCheck(text, wholeText(text, "check"));
   } catch (error) {
-    if (error instanceof TsbuildError) return undefined;
+    if (error instanceof Fault) return undefined;
     throw error;
   }
 }

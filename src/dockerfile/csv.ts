@@ -3,7 +3,7 @@ import { Composer, type Fragment, cut, spanOf } from "./fragment.js";
 
 /**
  * The fields of one CSV record (RFC 4180): a field in double quotes may hold commas, and `""` for a quote.
- * @throws DockerfileError; `what` names the list in the message
+ * @throws Fault; `what` names the list in the message
  */
 export function readCsv(text: Fragment, what: string): Fragment[] {
   const fields: Fragment[] = [];

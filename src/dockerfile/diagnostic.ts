@@ -78,10 +78,32 @@ export function wholeText(text: string, path: string): Span {
   return { file, start: 0, end: text.length };
 }
 
-/** @throws DockerfileError with one diagnostic */
+/**
+ * A diagnostic on its way to whoever gathers them. Cheaper than a DockerfileError, which looks its places up in the file;
+ * never leaves this room.
+ */
+export class Fault extends Error {
+  readonly diagnostic: Diagnostic;
+
+  constructor(diagnostic: Diagnostic) {
+    super(diagnostic.message);
+    this.diagnostic = diagnostic;
+  }
+}
+
+/** @throws Fault */
 export function fail(code: string, message: string, span: Span, hint?: string): never {
   const base = { severity: "error", code, message, span } as const;
-  throw new DockerfileError([hint === undefined ? base : { ...base, hint }]);
+  throw new Fault(hint === undefined ? base : { ...base, hint });
+}
+
+/** What every exported function runs in. @throws DockerfileError in place of a Fault */
+export function raising<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw error instanceof Fault ? new DockerfileError([error.diagnostic]) : error;
+  }
 }
 
 /** Gathers what is wrong while reading goes on. */
@@ -98,13 +120,13 @@ export class Problems {
     this.warnings.push({ severity: "warning", code, message, span });
   }
 
-  /** Runs `read`; what it throws as DockerfileError joins the list. */
+  /** Runs `read`; the Fault that it throws joins the list. */
   attempt<T>(read: () => T): T | undefined {
     try {
       return read();
     } catch (error) {
-      if (!(error instanceof DockerfileError)) throw error;
-      this.errors.push(...error.diagnostics);
+      if (!(error instanceof Fault)) throw error;
+      this.errors.push(error.diagnostic);
       return undefined;
     }
   }

@@ -1,4 +1,4 @@
-import { parseCheck } from "./check.js";
+import { NO_CHECK, readCheck } from "./check.js";
 import { fail } from "./diagnostic.js";
 import { type Fragment, cut, spanOf, trimmed } from "./fragment.js";
 import { skipSpaces } from "./spaces.js";
@@ -12,7 +12,7 @@ export class DirectiveReader {
   #syntax: Flag<string> | undefined;
   #escape: Flag<EscapeToken> | undefined;
   #check: Flag<string> | undefined;
-  #options: CheckOptions = parseCheck("");
+  #options: CheckOptions = NO_CHECK;
   #done = false;
 
   get escape(): EscapeToken {
@@ -33,7 +33,7 @@ export class DirectiveReader {
 
   /**
    * Whether the line, without white space before it, is a directive.
-   * @throws DockerfileError when it is one, but not a valid one
+   * @throws Fault when it is one, but not a valid one
    */
   take(line: Fragment): boolean {
     if (this.#done) return false;
@@ -59,7 +59,7 @@ export class DirectiveReader {
     if (name === "syntax") this.#syntax = flag;
     else if (name === "check") {
       this.#check = flag;
-      this.#options = parseCheck(flag.value, flag.span);
+      this.#options = readCheck(flag.value, flag.span);
     } else if (flag.value === "\\" || flag.value === "`") {
       this.#escape = { value: flag.value, span: flag.span };
     } else {

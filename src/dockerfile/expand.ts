@@ -1,4 +1,4 @@
-import { fail } from "./diagnostic.js";
+import { fail, raising } from "./diagnostic.js";
 import { LexError, lex, type LexOptions, type Lexed } from "./shell-lexer.js";
 import type { Expansion, Heredoc, Scope, Span, Word } from "./types.js";
 
@@ -15,13 +15,18 @@ function optionsOf(scope: Scope): LexOptions {
   return { escape: scope.escape, get: (name) => scope.get(name) };
 }
 
+/** `expandWord` for this room. @throws Fault */
+export function expand(word: Word, scope: Scope): Expansion {
+  const { value, unset } = lexAt(word.text, optionsOf(scope), word.span);
+  return { value, unset: [...unset] };
+}
+
 /**
  * Expands variables, quotes and escapes; the result is never split.
  * @throws DockerfileError at the word
  */
 export function expandWord(word: Word, scope: Scope): Expansion {
-  const { value, unset } = lexAt(word.text, optionsOf(scope), word.span);
-  return { value, unset: [...unset] };
+  return raising(() => expand(word, scope));
 }
 
 /**
@@ -29,7 +34,8 @@ export function expandWord(word: Word, scope: Scope): Expansion {
  * @throws DockerfileError at the word
  */
 export function expandWords(word: Word, scope: Scope): string[] {
-  return lexAt(word.text, optionsOf(scope), word.span).words.map(({ text }) => text);
+  const lexed = raising(() => lexAt(word.text, optionsOf(scope), word.span));
+  return lexed.words.map(({ text }) => text);
 }
 
 /** The body as written, without the leading tabs where `<<-` asks for it. */
@@ -47,7 +53,7 @@ export function expandHeredoc(heredoc: Heredoc, scope: Scope): Expansion {
   if (!heredoc.expand) return { value: text, unset: [] };
   const options = { ...optionsOf(scope), escape: "\\", plainQuotes: true } as const;
   const place = (at: number): Span => bodyLine(heredoc, text.slice(0, at).split("\n").length - 1);
-  const { value, unset } = lexAt(text, options, place);
+  const { value, unset } = raising(() => lexAt(text, options, place));
   return { value, unset: [...unset] };
 }
 

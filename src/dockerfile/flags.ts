@@ -41,7 +41,8 @@ export class Flags {
       else if (kind === "bool" && !/^(?:true|false)?$/i.test(value.text)) {
         refuse(`expecting boolean value for flag ${shown}, not: ${value.text}`);
       }
-      this.#found.set(name, [...before, { value, flag: { value: wordOf(value), span }, kind }]);
+      before.push({ value, flag: { value: wordOf(value), span }, kind });
+      this.#found.set(name, before);
     }
   }
 

@@ -1,7 +1,7 @@
 import { formatPlatform } from "../oci/platform.js";
 import type { Platform } from "../oci/types.js";
 import type { Problems } from "./diagnostic.js";
-import { expandWord } from "./expand.js";
+import { expand } from "./expand.js";
 import type { Dockerfile, PlanOptions } from "./types.js";
 
 /** The platform arguments that every Dockerfile has without declaring them. Build arguments of these names win. */
@@ -50,8 +50,7 @@ export function evaluateGlobals(
   for (const { name, value } of dockerfile.globals.flatMap(({ entries }) => entries)) {
     const given = buildArgs.get(name.text);
     const fallback = value === undefined || given !== undefined ? undefined : value;
-    const result =
-      given ?? (fallback && problems.attempt(() => expandWord(fallback, scope))?.value);
+    const result = given ?? (fallback && problems.attempt(() => expand(fallback, scope))?.value);
     if (result !== undefined) values.set(name.text, result);
   }
   return values;

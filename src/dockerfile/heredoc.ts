@@ -67,7 +67,7 @@ function tryWords(text: string): readonly { readonly start: number; readonly end
 
 /**
  * Takes the bodies of a text's heredocs from the lines that follow it.
- * @throws DockerfileError when a terminator is missing
+ * @throws Fault when a terminator is missing
  */
 export function takeHeredocs(text: Fragment, lines: Lines): Heredoc[] {
   return heredocPlaces(text).map(({ at, word }) => {

@@ -48,7 +48,7 @@ export class Lines {
 
   /**
    * The next logical line; undefined at the end.
-   * @throws DockerfileError when a line is too long, after which nothing can be read
+   * @throws Fault when a line is too long, after which nothing can be read
    */
   next(): LogicalLine | undefined {
     let comments: string[] = [];

@@ -1,4 +1,5 @@
-import { fail, Problems, wholeText } from "./diagnostic.js";
+import { TsbuildError } from "../errors.js";
+import { fail, Problems, raising, wholeText } from "./diagnostic.js";
 import { type Fragment, fragmentOf } from "./fragment.js";
 import { takeHeredocs, withBodies } from "./heredoc.js";
 import { common } from "./instructions/base.js";
@@ -29,6 +30,9 @@ export interface ParseOptions {
   readonly check?: string;
 }
 
+/** Reading ends after these: what has so many errors is no Dockerfile. */
+const MAX_ERRORS = 1_000;
+
 type Body = Exclude<Instruction, From>;
 
 /** Reads lines into instructions, going on after an error. */
@@ -43,7 +47,7 @@ class FileReader {
 
   /** Every instruction of the file; undefined for one that cannot be read. */
   *instructions(): Generator<Instruction | undefined> {
-    for (;;) {
+    while (this.problems.errors.length < MAX_ERRORS) {
       const line = this.problems.attempt(() => this.lines.next() ?? "end");
       if (line === undefined || line === "end") return;
       const blank = line.blanks[0];
@@ -138,27 +142,29 @@ class Assembler {
  * @throws DockerfileError with everything that is wrong with it
  */
 export function parseDockerfile(file: SourceFile, options: ParseOptions = {}): Dockerfile {
+  return raising(() => parse(file, options));
+}
+
+function parse(file: SourceFile, options: ParseOptions): Dockerfile {
   const top: Span = { file, start: 0, end: 0 };
   if (file.text === "") fail("empty", "the Dockerfile cannot be empty", top);
   const reader = new FileReader(file);
-  const assembler = new Assembler(reader.problems);
+  const { problems, lines } = reader;
+  const assembler = new Assembler(problems);
   let count = 0;
   for (const instruction of reader.instructions()) {
     count += 1;
     assembler.add(instruction);
   }
-  const { problems, lines } = reader;
-  const check =
-    options.check === undefined
-      ? lines.reader.check
-      : (problems.attempt(() => parseCheck(options.check ?? "")) ?? lines.reader.check);
+  const { check: given } = options;
+  const check = given === undefined ? lines.reader.check : parseCheck(given);
   problems.throwAny();
   if (count === 0) fail("empty", "file with no instructions", top, "a Dockerfile begins with FROM");
   const stages = assembler.finish();
   const { globals } = assembler;
-  const [firstArg] = globals;
   if (stages.length === 0) {
-    fail("no-stage", "dockerfile contains no stages to build", firstArg?.span ?? top, "add a FROM");
+    const span = globals[0]?.span ?? top;
+    fail("no-stage", "dockerfile contains no stages to build", span, "add a FROM");
   }
   const { directives, escape } = lines.reader;
   const parsed = { file, directives, escape, globals, stages, check };
@@ -172,19 +178,36 @@ export function parseDockerfile(file: SourceFile, options: ParseOptions = {}): D
  * @throws DockerfileError, whose places are in the trigger's own text under `name`
  */
 export function parseTrigger(text: string, name: string, escape: EscapeToken = "\\"): Body {
+  const problems = new Problems();
+  const trigger = readTrigger(text, name, problems, escape);
+  problems.throwAny();
+  if (trigger === undefined) throw new TsbuildError("INTERNAL", "a trigger was lost");
+  return trigger;
+}
+
+/** `parseTrigger` for this room, which reports what is wrong. */
+export function readTrigger(
+  text: string,
+  name: string,
+  problems: Problems,
+  escape: EscapeToken = "\\",
+): Body | undefined {
   const prefix = escape === "\\" ? "" : `# escape=${escape}\n`;
   const reader = new FileReader({ path: name, text: prefix + text });
   const [instruction, ...more] = reader.instructions();
-  reader.problems.throwAny();
-  const span = instruction?.span ?? wholeText(text, name);
-  if (instruction === undefined || more.length > 0) {
-    fail("onbuild", "onbuild trigger should be a single expression", span);
-  }
-  if (instruction.kind === "FROM" || instruction.kind === "MAINTAINER") {
-    fail("onbuild", `${instruction.kind} isn't allowed as an ONBUILD trigger`, span);
-  }
-  if (instruction.kind === "ONBUILD") {
-    fail("onbuild", "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed", span);
-  }
-  return instruction;
+  problems.errors.push(...reader.problems.errors);
+  if (reader.problems.errors.length > 0) return undefined;
+  return problems.attempt(() => {
+    const span = instruction?.span ?? wholeText(text, name);
+    if (instruction === undefined || more.length > 0) {
+      fail("onbuild", "onbuild trigger should be a single expression", span);
+    }
+    if (instruction.kind === "FROM" || instruction.kind === "MAINTAINER") {
+      fail("onbuild", `${instruction.kind} isn't allowed as an ONBUILD trigger`, span);
+    }
+    if (instruction.kind === "ONBUILD") {
+      fail("onbuild", "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed", span);
+    }
+    return instruction;
+  });
 }

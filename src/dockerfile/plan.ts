@@ -1,14 +1,14 @@
 import { TsbuildError } from "../errors.js";
 import { parsePlatform } from "../oci/platform.js";
 import type { Platform } from "../oci/types.js";
-import { fail, Problems } from "./diagnostic.js";
-import { expandWord } from "./expand.js";
+import { fail, Problems, raising } from "./diagnostic.js";
+import { expand } from "./expand.js";
 import { automaticArgs, evaluateGlobals } from "./global-args.js";
 import { quote } from "./go-values.js";
 import { type ExpandedFrom, lintDefaultArgs, lintFrom } from "./lint/from.js";
 import { lintStage, stagesWithShell } from "./lint/index.js";
 import { LintReport } from "./lint/report.js";
-import { parseTrigger } from "./parse.js";
+import { readTrigger } from "./parse.js";
 import {
   checkCircles,
   matchContext,
@@ -19,11 +19,9 @@ import {
 } from "./stage-graph.js";
 import { closest, didYouMean } from "./suggest.js";
 import type {
-  Diagnostic,
   Dockerfile,
   Expansion,
   From,
-  Instruction,
   PlannedStage,
   PlanOptions,
   Scope,
@@ -40,6 +38,10 @@ type Trigger = PlannedStage["triggers"][number];
  * @throws DockerfileError with everything that is wrong
  */
 export function planStages(dockerfile: Dockerfile, options: PlanOptions): StagePlan {
+  return raising(() => plan(dockerfile, options));
+}
+
+function plan(dockerfile: Dockerfile, options: PlanOptions): StagePlan {
   const { stages, check } = dockerfile;
   const target = findTarget(stages, options.target);
   const problems = new Problems();
@@ -56,37 +58,51 @@ export function planStages(dockerfile: Dockerfile, options: PlanOptions): StageP
     const scope = { escape: dockerfile.escape, get: (name: string) => defaults.get(name) };
     lintDefaultArgs(stages, scope, report);
   }
-  const { names, contexts, spoilt } = planner;
+  const { names, contexts } = planner;
   const { warnings } = report;
   const base = { target: target.index, all, names, contexts, globalArgs, warnings, check };
-  const plan = withNeeds(base, new Set());
-  for (const index of plan.stages.keys()) {
-    problems.errors.push(...(spoilt.get(index) ?? []));
-  }
-  problems.throwAny();
-  return plan;
+  return withNeeds(base, new Set());
 }
 
 /** Computes `needs` and `stages`; `linted`: the stages whose warnings are there already. */
 function withNeeds(plan: Omit<StagePlan, "stages">, linted: ReadonlySet<number>): StagePlan {
   checkCircles(plan);
-  const all = plan.all.map((planned) => ({ ...planned, needs: needsOf(planned, plan) }));
+  const problems = new Problems();
   const needed = new Set([plan.target]);
-  const stages = new Map<number, PlannedStage>();
+  const all = [...plan.all];
   const shells = stagesWithShell(all);
   const warnings = [...plan.warnings];
   // Needs point backwards only, so one pass from the target finds them all.
-  for (const planned of all.slice(0, plan.target + 1).toReversed()) {
-    const { index } = planned.stage;
+  for (const before of plan.all.slice(0, plan.target + 1).toReversed()) {
+    const { index } = before.stage;
     if (!needed.has(index)) continue;
-    refuseLaterStage(planned, plan);
+    const complete = { ...before, triggers: triggersOf(before, plan, problems) };
+    refuseLaterStage(complete, plan);
+    const planned = { ...complete, needs: needsOf(complete, plan) };
     for (const need of planned.needs) needed.add(need);
+    all[index] = planned;
     if (linted.has(index)) continue;
     const hasShell = planned.base.kind === "stage" && shells.has(planned.base.index);
     warnings.push(...lintStage(planned.stage, hasShell, plan.check));
   }
-  for (const [index, planned] of all.entries()) if (needed.has(index)) stages.set(index, planned);
+  problems.throwAny();
+  const stages = new Map([...all.entries()].filter(([index]) => needed.has(index)));
   return { ...plan, all, stages, warnings };
+}
+
+/** What the base stage itself left; triggers are not handed on. */
+function triggersOf(
+  { base, stage, triggers }: PlannedStage,
+  plan: Pick<StagePlan, "all">,
+  problems: Problems,
+): readonly Trigger[] {
+  if (base.kind !== "stage") return triggers;
+  const left = plan.all[base.index]?.stage.instructions ?? [];
+  return left.flatMap((instruction) => {
+    if (instruction.kind !== "ONBUILD") return [];
+    const name = `${instruction.span.file.path} (ONBUILD for ${nameOf(stage)})`;
+    return readTrigger(instruction.trigger, name, problems) ?? [];
+  });
 }
 
 /**
@@ -102,18 +118,17 @@ export function withTriggers(
   const all = plan.all.map((planned) =>
     planned.stage.index === index ? { ...planned, triggers } : planned,
   );
-  return withNeeds({ ...plan, all }, new Set(plan.stages.keys()));
+  return raising(() => withNeeds({ ...plan, all }, new Set(plan.stages.keys())));
 }
 
 /** Plans one stage after the other, each knowing those before it. */
 class Planner {
   readonly names: Names = new Map<string, number>();
   readonly contexts: ReadonlySet<string>;
-  /** Stages with triggers that cannot be read: wrong only if the stage is built. */
-  readonly spoilt = new Map<number, readonly Diagnostic[]>();
   readonly #planned: PlannedStage[] = [];
   readonly #dockerfile: Dockerfile;
   readonly #globalArgs: ReadonlyMap<string, string>;
+  readonly #declared: ReadonlySet<string>;
   readonly #problems: Problems;
   readonly #report: LintReport;
 
@@ -126,6 +141,8 @@ class Planner {
   ) {
     this.#dockerfile = dockerfile;
     this.#globalArgs = globalArgs;
+    const entries = dockerfile.globals.flatMap((arg) => arg.entries);
+    this.#declared = new Set([...entries.map(({ name }) => name.text), ...globalArgs.keys()]);
     this.#problems = problems;
     this.#report = report;
     this.contexts = new Set([...(options.contexts ?? [])].map((name) => name.toLowerCase()));
@@ -142,14 +159,14 @@ class Planner {
     const planned: PlannedStage = {
       stage: isReplaced ? { ...stage, instructions: [] } : stage,
       base,
-      triggers: base.kind === "stage" ? this.#triggers(base.index, stage) : [],
+      triggers: [],
       needs: new Set(),
       ...(inherited === undefined || base.kind === "scratch" ? {} : { platform: inherited }),
     };
     this.#planned.push(planned);
     if (image !== undefined) {
       const found = { stage, image, ...(platform && { platform: platform.expansion }) };
-      lintFrom(found, this.#dockerfile, this.#globalArgs, this.#report);
+      lintFrom(found, this.#declared, this.#globalArgs, this.#report);
     }
     return planned;
   }
@@ -164,7 +181,7 @@ class Planner {
   }
 
   #image(from: From): Expansion {
-    const expansion = expandWord(from.image, this.#scope(new Set()));
+    const expansion = expand(from.image, this.#scope(new Set()));
     if (expansion.value === "") {
       const match = closest(expansion.unset[0] ?? "", this.#globalArgs.keys());
       const help = "only ARGs before the first FROM can be used in it; give them a default";
@@ -181,7 +198,7 @@ class Planner {
     if (from.platform === undefined) return undefined;
     const { value: word, span } = from.platform;
     const used = new Set<string>();
-    const expansion = { ...expandWord(word, this.#scope(used)), used };
+    const expansion = { ...expand(word, this.#scope(used)), used };
     const tail = didYouMean(expansion.unset[0] ?? "", this.#globalArgs.keys());
     if (expansion.value === "") {
       fail("platform", `empty platform value from expression ${word.text}${tail}`, span);
@@ -207,26 +224,15 @@ class Planner {
       ? { kind: "image", name: image }
       : { kind: "context", name: context };
   }
-
-  /** What the base stage itself left; triggers are not handed on. */
-  #triggers(base: number, stage: Stage): readonly Trigger[] {
-    const left = this.#planned[base]?.stage.instructions ?? [];
-    const own = new Problems();
-    const triggers = left.flatMap((instruction: Instruction) => {
-      if (instruction.kind !== "ONBUILD") return [];
-      const name = `${instruction.span.file.path} (ONBUILD for ${nameOf(stage)})`;
-      return own.attempt(() => parseTrigger(instruction.trigger, name)) ?? [];
-    });
-    if (own.errors.length > 0) this.spoilt.set(stage.index, own.errors);
-    return triggers;
-  }
 }
 
-/** By name in any case, or by number; without a target the last stage. */
+/**
+ * By name in any case; without a target the last stage. A number names no stage here, as in BuildKit: stages that are put
+ * in front must not change what is built.
+ */
 function findTarget(stages: readonly Stage[], target: string | undefined): Stage | undefined {
   if (target === undefined || target === "") return stages.at(-1);
-  const named = stages.findLast(({ name }) => name === target.toLowerCase());
-  return named ?? (/^[0-9]+$/.test(target) ? stages[Number(target)] : undefined);
+  return stages.findLast(({ name }) => name === target.toLowerCase());
 }
 
 function refuseTarget(target: string, stages: readonly Stage[]): never {

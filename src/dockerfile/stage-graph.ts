@@ -87,7 +87,7 @@ function checkNumber(name: string, span: Span, plan: Lookup): void {
 
 /**
  * Walks from every stage to those it uses, with a stack of its own: a file may have more stages than calls can nest.
- * @throws DockerfileError when a stage uses itself, directly or through others
+ * @throws Fault when a stage uses itself, directly or through others
  */
 export function checkCircles(plan: Lookup): void {
   const open = new Set<number>();
@@ -117,7 +117,7 @@ export function checkCircles(plan: Lookup): void {
   }
 }
 
-/** @throws DockerfileError when a stage that is needed uses one that stands behind it */
+/** @throws Fault when a stage that is needed uses one that stands behind it */
 export function refuseLaterStage(planned: PlannedStage, plan: Lookup): void {
   const current = planned.stage;
   for (const { index, name, span, target } of usesOf(planned, plan)) {

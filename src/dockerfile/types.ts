@@ -293,9 +293,9 @@ export interface PlannedStage {
   readonly base: StageBase;
   /** `--platform` of the FROM (or of the stage it starts from), expanded; absent: the target platform. */
   readonly platform?: Platform;
-  /** What the base stage left with ONBUILD, read, for the stages that it names; it runs before the stage's own. */
+  /** What the base left with ONBUILD, read, for the stages that it names; it runs before the stage's own. Only of needed stages. */
   readonly triggers: readonly Exclude<Instruction, From>[];
-  /** Earlier stages that this one copies or mounts from, and its base stage. */
+  /** Earlier stages that this one copies or mounts from, and its base stage. Only of needed stages. */
   readonly needs: ReadonlySet<number>;
 }
 

@@ -53,7 +53,7 @@ export function splitQuoted(text: Fragment, escape: EscapeToken): Fragment[] {
 
 /**
  * A JSON array of strings; undefined when the text is no JSON array, which means it is to be read as plain text.
- * @throws DockerfileError when it is one, of something else
+ * @throws Fault when it is one, of something else
  */
 export function readJsonArray(text: Fragment): readonly Word[] | undefined {
   if (!text.text.startsWith("[")) return undefined;

@@ -64,8 +64,14 @@ test("values expand when the step runs, those that are no words too", () => {
   const values = { T: "cache", D: "/d", N: "7", M: "700", S: "private", R: "true", Q: '"x' };
   const options = "type=$T,target=$D/x,uid=${N},mode=$M,sharing=$S,ro=$R,id=${NO:-i}$Q,from=a";
   expect(expanded(options, values)).toEqual({
-    ...{ type: "cache", target: "/d/x", uid: 7, mode: 0o700, sharing: "private" },
-    ...{ readonly: true, id: 'i"x', from: "a" },
+    type: "cache",
+    target: "/d/x",
+    uid: 7,
+    mode: 0o700,
+    sharing: "private",
+    readonly: true,
+    id: 'i"x',
+    from: "a",
   });
   expect(expanded("type=tmpfs,target=/t,size=$N$U", { N: "1", U: "m" })).toMatchObject({
     size: 2 ** 20,

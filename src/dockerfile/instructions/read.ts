@@ -56,7 +56,7 @@ function isKnown(name: string): name is keyof typeof READERS {
 
 /**
  * Reads one instruction. What is wrong with it is reported, or thrown where reading cannot go on.
- * @throws DockerfileError
+ * @throws Fault
  */
 export function readInstruction(statement: Statement, problems: Problems): Instruction {
   const name = statement.keyword.text;

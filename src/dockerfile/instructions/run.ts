@@ -51,7 +51,7 @@ function choice<T extends string>(
   return undefined;
 }
 
-/** `name[,required]`, or with keys: `name=…,required=true`. @throws DockerfileError */
+/** `name[,required]`, or with keys: `name=…,required=true`. @throws Fault */
 function readDevice(list: Fragment, span: DeviceFlag["span"]): DeviceFlag {
   let name = "";
   let required = false;

@@ -1,4 +1,4 @@
-import { fail, wholeText } from "../diagnostic.js";
+import { fail, raising, wholeText } from "../diagnostic.js";
 import { closest } from "../suggest.js";
 import type { Span } from "../types.js";
 
@@ -22,7 +22,7 @@ export function parseStopSignal(text: string, span: Span = wholeText(text, "STOP
   const match = closest(bareName(text), NAMES);
   const hint =
     match === undefined ? "a name such as SIGTERM, or a number" : `did you mean SIG${match}?`;
-  fail("signal", `invalid signal: ${text}`, span, hint);
+  return raising(() => fail("signal", `invalid signal: ${text}`, span, hint));
 }
 
 function bareName(text: string): string {

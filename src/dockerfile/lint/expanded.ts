@@ -1,3 +1,4 @@
+import { raising } from "../diagnostic.js";
 import { quote } from "../go-values.js";
 import { splitPort } from "../instructions/ports.js";
 import { didYouMean } from "../suggest.js";
@@ -46,7 +47,7 @@ export function lintPort(
   span: Span = at.span,
 ): readonly Diagnostic[] {
   const report = new LintReport(check);
-  const { protocol, ip, host } = splitPort(text, span);
+  const { protocol, ip, host } = raising(() => splitPort(text, span));
   if (protocol !== protocol.toLowerCase()) {
     const message = `Defined protocol '${text}' in EXPOSE instruction should be lowercase`;
     report.add("ExposeProtoCasing", message, at, span);

@@ -1,11 +1,11 @@
 import { TsbuildError } from "../../errors.js";
 import { parsePlatform } from "../../oci/platform.js";
 import { parseReference } from "../../oci/reference.js";
-import { DockerfileError } from "../diagnostic.js";
-import { expandWord } from "../expand.js";
+import { Fault } from "../diagnostic.js";
+import { expand } from "../expand.js";
 import { quote } from "../go-values.js";
 import { didYouMean } from "../suggest.js";
-import type { Dockerfile, Expansion, Scope, Stage } from "../types.js";
+import type { Expansion, Scope, Stage } from "../types.js";
 import type { LintReport } from "./report.js";
 
 /** A FROM as it expanded. */
@@ -18,17 +18,15 @@ export interface ExpandedFrom {
   };
 }
 
-/** UndefinedArgInFrom, RedundantTargetPlatform, FromPlatformFlagConstDisallowed. */
+/** UndefinedArgInFrom, RedundantTargetPlatform, FromPlatformFlagConstDisallowed; `declared`: the names of global ARGs. */
 export function lintFrom(
   found: ExpandedFrom,
-  dockerfile: Pick<Dockerfile, "globals">,
+  declared: ReadonlySet<string>,
   globalArgs: ReadonlyMap<string, string>,
   report: LintReport,
 ): void {
   const { stage, image, platform } = found;
   const { from } = stage;
-  const entries = dockerfile.globals.flatMap((arg) => arg.entries);
-  const declared = new Set([...entries.map(({ name }) => name.text), ...globalArgs.keys()]);
   for (const name of [...image.unset, ...(platform?.unset ?? [])]) {
     if (declared.has(name)) continue;
     const message = `FROM argument '${name}' is not declared${didYouMean(name, declared)}`;
@@ -63,9 +61,9 @@ function namesPlatform(name: string, platform: string): boolean {
 export function lintDefaultArgs(stages: readonly Stage[], scope: Scope, report: LintReport): void {
   for (const { from } of stages) {
     try {
-      parseReference(expandWord(from.image, scope).value);
+      parseReference(expand(from.image, scope).value);
     } catch (error) {
-      if (error instanceof DockerfileError) return;
+      if (error instanceof Fault) return;
       if (!(error instanceof TsbuildError)) throw error;
       const message = `Default value for ARG ${from.image.text} results in empty or invalid base image name`;
       report.add("InvalidDefaultArgInFrom", message, from, from.image.span);
