@@ -56,8 +56,13 @@ class Threads implements RootThreads {
   ): Promise<RootJobs[K]["result"]> {
     await this.#turn();
     try {
-      signal.throwIfAborted();
+      if (signal.aborted) throw abortError(kind, signal);
       const thread = this.#idle.pop() ?? (await this.#start());
+      // Starting took a while; a listener would not hear of what has happened already.
+      if (signal.aborted) {
+        this.#idle.push(thread);
+        throw abortError(kind, signal);
+      }
       const request = { type: "job", job: { ...job, kind } } as RootRequest;
       const reply = await converse(thread, request, transfer, signal);
       if (reply.type === "lost") await this.#end(thread);

@@ -70,7 +70,6 @@ async function findOrUnpack(
   below: Below,
   signal: AbortSignal,
 ): Promise<LayerDirectory> {
-  signal.throwIfAborted();
   const { layersDirectory } = tools.options;
   const chain = chainName(layer, below);
   for (const name of [hexOf(layer.diffId), chain]) {
