@@ -8,7 +8,7 @@ export interface BuildOptions {
   readonly context: string;
   /** Looked up as given, then below the context. Default: `Dockerfile`. */
   readonly dockerfile?: string;
-  /** A stage's name in any case, or its number. Default: the last stage. */
+  /** A stage's name in any case. Default: the last stage. */
   readonly target?: string;
   readonly buildArgs?: Readonly<Record<string, string>>;
   readonly labels?: Readonly<Record<string, string>>;

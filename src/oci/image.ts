@@ -26,7 +26,7 @@ export function scratchImage(platform: Platform): Image {
     config: {
       platform,
       env: [],
-      workingDir: "",
+      workingDir: "/",
       user: "",
       labels: {},
       exposedPorts: [],
