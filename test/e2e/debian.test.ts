@@ -13,7 +13,7 @@ import {
   type JudgedImage,
 } from "../support/tools-images.js";
 import { lacksRoot, lacksTools, tempDir, type Outcome, type TempDir } from "../support/tools.js";
-import { describeUnless } from "../support/tools-suite.js";
+import { describeUnless, expectCode } from "../support/tools-suite.js";
 import type { TarEntry } from "../support/tools-tar.js";
 import { lacksUsers, reachableApp, userWithSubIds } from "../support/users.js";
 
@@ -95,8 +95,8 @@ describeUnless(lacks, "a Debian image with packages, users and capabilities", ()
   });
 
   test("builds as root and as an ordinary user with subordinate ids", () => {
-    expect(byRoot.outcome).toMatchObject({ code: 0 });
-    expect(byUser.outcome).toMatchObject({ code: 0 });
+    expectCode(byRoot.outcome, 0);
+    expectCode(byUser.outcome, 0);
   });
 
   test("gives both the same layers: paths, content, modes, owners, links, capabilities", async () => {

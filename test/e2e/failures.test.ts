@@ -21,7 +21,7 @@ import {
   type Outcome,
   type TempDir,
 } from "../support/tools.js";
-import { describeUnless } from "../support/tools-suite.js";
+import { describeUnless, expectCode } from "../support/tools-suite.js";
 
 const ACCOUNT = { username: "ann", password: "right-password" };
 
@@ -69,11 +69,11 @@ describeUnless(
       code: number,
       message: RegExp,
     ): Promise<void> => {
-      expect(outcome).toMatchObject({ code });
+      expectCode(outcome, code);
       expect(errorLines(outcome)).toEqual([expect.stringMatching(message)]);
       expect(stackLines(outcome)).toEqual([]);
       await untilNothingIsLeft(dir.path);
-      expect(await buildOf("FROM busybox\nRUN true\n")).toMatchObject({ code: 0 });
+      expectCode(await buildOf("FROM busybox\nRUN true\n"), 0);
     };
 
     test("a missing Dockerfile", async () => {

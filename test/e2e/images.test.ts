@@ -20,7 +20,7 @@ import {
   unpackBundle,
 } from "../support/tools-images.js";
 import { lacksRoot, lacksTools, mustRun, tempDir, type TempDir } from "../support/tools.js";
-import { describeUnless } from "../support/tools-suite.js";
+import { describeUnless, expectCode } from "../support/tools-suite.js";
 
 const TOOLS = ["docker-registry", "skopeo", "umoci", "busybox", "htpasswd", "openssl", "zstd"];
 const ACCOUNT = { username: "ann", password: "pass: word" };
@@ -53,7 +53,7 @@ describeUnless([lacksTools(...TOOLS), lacksBuild()], "a finished build", () => {
 
   const built = async (args: readonly string[], environment: NodeJS.ProcessEnv = {}) => {
     const outcome = await tsbuild.run(args, { env: plainEnvironment(environment) });
-    expect(outcome).toMatchObject({ code: 0 });
+    expectCode(outcome, 0);
     return outcome;
   };
 
@@ -173,7 +173,7 @@ describeUnless([lacksTools(...TOOLS), lacksBuild()], "a finished build", () => {
       const store = join(dir.path, `reproducible-${round}-store`);
       const flags = ["--reproducible", "--no-push", "--oci-layout-path", image];
       const other = builder({ store, registry });
-      expect(await other.run(["--context", context, ...flags])).toMatchObject({ code: 0 });
+      expectCode(await other.run(["--context", context, ...flags]), 0);
       digests.push((await readLayout(image)).digest);
       await new Promise((resolve) => setTimeout(resolve, 1_100)); // so that the clock shows other seconds
     }
@@ -219,7 +219,7 @@ describeUnless([lacksTools(...TOOLS), lacksBuild()], "a finished build", () => {
     const digestFile = join(dir.path, "half-digest");
     const flags = ["--destination", reference, "--digest-file", digestFile];
     const outcome = await tsbuild.run(["--context", context, ...flags]);
-    expect(outcome).toMatchObject({ code: 1 });
+    expectCode(outcome, 1);
     await expect(readFile(digestFile)).rejects.toThrow("ENOENT");
     const requests = await registry.requests();
     expect(requests.filter((line) => line.includes("team/half/manifests"))).not.toContainEqual(

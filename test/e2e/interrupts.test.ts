@@ -14,7 +14,7 @@ import {
   type Builder,
 } from "../support/tools-cli.js";
 import { eventually, lacksTools, tempDir, type Outcome, type TempDir } from "../support/tools.js";
-import { describeUnless } from "../support/tools-suite.js";
+import { describeUnless, expectCode } from "../support/tools-suite.js";
 
 describeUnless(
   [lacksTools("docker-registry", "skopeo", "busybox"), lacksBuild()],
@@ -71,7 +71,7 @@ describeUnless(
         "FROM busybox\nRUN echo kept > /first\nRUN test -f /first\n",
       );
       const outcome = await tsbuild.run(["--context", context, "--no-push"]);
-      expect(outcome).toMatchObject({ code: 0 });
+      expectCode(outcome, 0);
       await untilNothingIsLeft(dir.path);
     };
 

@@ -13,7 +13,7 @@ import {
   type FileFacts,
 } from "../support/tools-images.js";
 import { lacksRoot, lacksTools, tempDir, type TempDir } from "../support/tools.js";
-import { describeUnless } from "../support/tools-suite.js";
+import { describeUnless, expectCode } from "../support/tools-suite.js";
 import { lacksUsers, reachableApp, userWithSubIds } from "../support/users.js";
 import { CHECKOUT } from "../support/tools-cli.js";
 
@@ -66,7 +66,7 @@ describeUnless([lacksRoot(), lacksTools(...TOOLS), lacksBuild()], "a nasty base"
       `survive-${form}`,
       `FROM nasty:${tag}\nRUN ["/bin/true"]\nCOPY new-file /new-file\n`,
     );
-    expect(outcome).toMatchObject({ code: 0 });
+    expectCode(outcome, 0);
     const bundle = await unpackBundle(image, join(dir.path, `${form}-unpacked`));
     const after = new Map(await factsBelow(join(bundle, "rootfs")));
     expect(after.get("new-file")).toMatchObject({ type: "file", mode: "644", owner: "0:0" });
@@ -87,7 +87,7 @@ RUN test -d /replaced-by-dir && test -f /replaced-by-file && test -f /long-link
 RUN test "$(cat /links/elsewhere/three)" = "one inode, three names" && test /links/one -ef /links/two
 `,
     );
-    expect(outcome).toMatchObject({ code: 0 });
+    expectCode(outcome, 0);
   });
 
   test("gives COPY --from devices, capabilities, attributes and ids above the usual as they are", async () => {
@@ -101,7 +101,7 @@ COPY --from=source /links/ /links/
 COPY --from=source /${LONG_PATH}/ /long/
 `,
     );
-    expect(outcome).toMatchObject({ code: 0 });
+    expectCode(outcome, 0);
     const found = byPath((await readLayout(image)).layers.flat());
     expect(found.get("devices/high")).toMatchObject({ type: "char", major: 300, minor: 70_000 });
     expect(found.get("devices/loop")).toMatchObject({ type: "block", major: 7, minor: 200 });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { CHECKOUT } from "../support/tools-cli.js";
 import { lacksRoot, lacksTools, mustRun, run, tempDir, type TempDir } from "../support/tools.js";
-import { describeUnless } from "../support/tools-suite.js";
+import { describeUnless, expectCode } from "../support/tools-suite.js";
 
 const notAClone = existsSync(join(CHECKOUT, ".git")) ? undefined : "not a git checkout";
 
@@ -39,7 +39,7 @@ describeUnless([lacksRoot(), lacksTools("git", "npm"), notAClone], "the README's
     expect(readme).toContain("./scripts/demo");
     const image = join(clone.path, "image");
     const outcome = await command("scripts/demo", "--keep", image);
-    expect(outcome).toMatchObject({ code: 0 });
+    expectCode(outcome, 0);
     expect(outcome.stdout).toMatch(/^Digest +sha256:[0-9a-f]{64}$/m);
     expect(outcome.stdout).toContain("<b>No daemon</b>");
     const index: unknown = JSON.parse(await readFile(join(image, "index.json"), "utf8"));
@@ -51,7 +51,7 @@ describeUnless([lacksRoot(), lacksTools("git", "npm"), notAClone], "the README's
     expect(readme).toContain("./scripts/test");
     // One room's tests: all of them are what is running now.
     const outcome = await command("scripts/test", "test/oci");
-    expect(outcome).toMatchObject({ code: 0 });
+    expectCode(outcome, 0);
     expect(outcome.stdout.trim().split("\n").at(-1)).toMatch(/^\d+ passed, 0 failed$/);
   }, 300_000);
 });

@@ -138,16 +138,21 @@ export async function reachableApp(checkout: string, user: TestUser): Promise<Ap
     return { node: process.execPath, dir: checkout, async [Symbol.asyncDispose]() {} };
   }
   const copy = await tempDir("tsbuild-app-");
-  const node = join(copy.path, "node");
-  await cp(process.execPath, node);
-  for (const part of ["bin", "dist", "package.json"]) {
-    await cp(join(checkout, part), join(copy.path, part), { recursive: true });
+  try {
+    const node = join(copy.path, "node");
+    await cp(process.execPath, node);
+    for (const part of ["bin", "dist", "package.json"]) {
+      await cp(join(checkout, part), join(copy.path, part), { recursive: true });
+    }
+    for (const name of RUNTIME_PACKAGES) {
+      const from = join(checkout, "node_modules", name);
+      if (!existsSync(from)) continue;
+      await cp(from, join(copy.path, "node_modules", name), { recursive: true });
+    }
+    await mustRun("chmod", ["-R", "u+rwX,go+rX", copy.path]);
+    return { node, dir: copy.path, [Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]() };
+  } catch (error) {
+    await copy[Symbol.asyncDispose]();
+    throw error;
   }
-  for (const name of RUNTIME_PACKAGES) {
-    const from = join(checkout, "node_modules", name);
-    if (!existsSync(from)) continue;
-    await cp(from, join(copy.path, "node_modules", name), { recursive: true });
-  }
-  await mustRun("chmod", ["-R", "u+rwX,go+rX", copy.path]);
-  return { node, dir: copy.path, [Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]() };
 }
