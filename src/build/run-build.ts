@@ -1,4 +1,4 @@
-import { fetchUrlFile } from "../context/index.js";
+import { fetchUrlFile, openGit, parseGitRef } from "../context/index.js";
 import type { RemoteSources } from "../context/types.js";
 import { parseDockerfile, planStages } from "../dockerfile/index.js";
 import type { Dockerfile, StagePlan } from "../dockerfile/types.js";
@@ -57,7 +57,7 @@ export async function runBuild(
     contexts,
     secret,
     agent: (id: string) => options.sshAgents?.[id],
-    remote: remoteSources(http, signal),
+    remote: remoteSources(http, options, signal),
     worker: workerStarter(options, { store, cleanup, emit, signal }),
     signal,
   };
@@ -73,8 +73,16 @@ export async function runBuild(
   return result;
 }
 
-function remoteSources(client: HttpClient, signal: AbortSignal): RemoteSources {
-  return { file: (url, file) => fetchUrlFile(url, { ...file, client, signal }) };
+function remoteSources(
+  client: HttpClient,
+  { environment = {} }: BuildOptions,
+  signal: AbortSignal,
+): RemoteSources {
+  return {
+    file: (url, file) => fetchUrlFile(url, { ...file, client, signal }),
+    parseGit: parseGitRef,
+    git: (ref, git) => openGit(ref, { ...git, environment, signal }),
+  };
 }
 
 interface PlatformPlan {

@@ -54,12 +54,14 @@ export interface RemoteSources {
     options: { readonly path: string; readonly checksum?: string },
   ): Promise<UrlFile>;
 
+  /** A word that names a git repository by its spelling. @throws TsbuildError DOCKERFILE_INVALID for one that is malformed */
+  parseGit(word: string): GitRef | undefined;
   /**
    * Fetches a repository into the new directory `directory`, which disposing the source removes. What `keepGitDir` and
-   * `checksum` say must agree with the reference. Optional only until everything that implements this can.
+   * `checksum` say must agree with the reference.
    * @throws TsbuildError DOCKERFILE_INVALID, CONTEXT_UNREADABLE
    */
-  git?(
+  git(
     ref: GitRef,
     options: {
       readonly directory: string;

@@ -1,5 +1,5 @@
 import { openSync, closeSync, readSync } from "node:fs";
-import type { UrlFile } from "../../context/types.js";
+import type { FileSource, UrlFile } from "../../context/types.js";
 import type { Add } from "../../dockerfile/types.js";
 import { TsbuildError } from "../../errors.js";
 import type { SealedLayer } from "../../layer/types.js";
@@ -11,7 +11,7 @@ import {
   copyHistory,
   copyRequest,
   expandCopy,
-  isGit,
+  isRemote,
   isUrl,
   itemsOf,
   warnIgnored,
@@ -28,17 +28,14 @@ export async function add(instruction: Add, state: StageState, tools: Tools): Pr
     instruction.checksum === undefined
       ? undefined
       : expand(instruction.checksum.value, state, tools);
-  if (checksum !== undefined) requireRemote(expanded.sources);
-  for (const source of expanded.sources) {
-    if (source.kind === "path" && isGit(source.path)) refuseGit(source.path);
-  }
+  if (checksum !== undefined) requireRemote(expanded.sources, tools);
   const unpack = instruction.unpack?.value;
   const layer = async (): Promise<SealedLayer> => {
     const request = await copyRequest(expanded, state, tools);
     const { signal } = tools;
-    const items: CopyItem[] = [];
-    for (const source of expanded.sources) items.push(...(await addItems(source, checksum, tools)));
-    if (unpack === false) return tools.pack(planCopy({ ...request, items }), state.image);
+    await using opened = await openItems(expanded.sources, instruction, checksum, tools);
+    const { items } = opened;
+    if (unpack === false) return await tools.pack(planCopy({ ...request, items }), state.image);
     await using unpacked = await unpackArchives(items, {
       downloads: unpack ?? false,
       spoolPath: () => tools.temporaryFile(".spool"),
@@ -49,20 +46,49 @@ export async function add(instruction: Add, state: StageState, tools: Tools): Pr
   return { state, history: copyHistory("ADD", expanded, false), layer };
 }
 
-async function addItems(
-  source: ExpandedSource,
+/** What the sources are, opened. */
+interface AddItems extends AsyncDisposable {
+  readonly items: readonly CopyItem[];
+}
+
+async function openItems(
+  sources: readonly ExpandedSource[],
+  instruction: Add,
   checksum: string | undefined,
   tools: Tools,
-): Promise<readonly CopyItem[]> {
-  if (source.kind === "path" && isUrl(source.path)) {
-    const path = tools.temporaryFile(".download");
-    const file = await tools.remote.file(source.path, {
-      path,
-      ...(checksum === undefined ? {} : { checksum }),
-    });
-    return [{ kind: "file", name: file.name, entry: downloadEntry(file) }];
+): Promise<AddItems> {
+  const items: CopyItem[] = [];
+  const opened: FileSource[] = [];
+  const dispose = async (): Promise<void> => {
+    for (const source of opened.splice(0)) await source[Symbol.asyncDispose]();
+  };
+  const options = checksum === undefined ? {} : { checksum };
+  try {
+    for (const source of sources) {
+      const git = source.kind === "path" ? tools.remote.parseGit(source.path) : undefined;
+      if (git !== undefined) {
+        const keep = instruction.keepGitDir?.value;
+        const repository = await tools.remote.git(git, {
+          ...options,
+          ...(keep === undefined ? {} : { keepGitDir: keep }),
+          directory: tools.temporaryFile(".git"),
+        });
+        opened.push(repository);
+        items.push({ kind: "path", source: repository, path: "" });
+      } else if (source.kind === "path" && isUrl(source.path)) {
+        const path = tools.temporaryFile(".download");
+        const file = await tools.remote.file(source.path, { ...options, path });
+        items.push({ kind: "file", name: file.name, entry: downloadEntry(file) });
+      } else {
+        const local = { parents: false, signal: tools.signal };
+        items.push(...(await itemsOf([source], await tools.context(), local)));
+      }
+    }
+    return { items, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    await dispose();
+    throw error;
   }
-  return itemsOf([source], await tools.context(), { parents: false, signal: tools.signal });
 }
 
 function downloadEntry(file: UrlFile): FileEntry {
@@ -84,23 +110,13 @@ function downloadEntry(file: UrlFile): FileEntry {
   };
 }
 
-function requireRemote(sources: readonly ExpandedSource[]): void {
+function requireRemote(sources: readonly ExpandedSource[], tools: Tools): void {
   const [first] = sources;
   const wrong =
     sources.length !== 1 || first === undefined
       ? "checksum can't be specified for multiple sources"
-      : first.kind === "path" && (isUrl(first.path) || isGit(first.path))
+      : first.kind === "path" && isRemote(first.path, tools)
         ? undefined
         : "checksum requires HTTP(S) or Git sources";
   if (wrong !== undefined) throw new TsbuildError("DOCKERFILE_INVALID", wrong);
-}
-
-function refuseGit(path: string): void {
-  throw new TsbuildError(
-    "DOCKERFILE_INVALID",
-    `ADD of a git repository is not supported yet: ${path}`,
-    {
-      hint: "clone it before the build and COPY it",
-    },
-  );
 }

@@ -29,7 +29,8 @@ export type ExpandedSource =
 
 export async function copy(instruction: Copy, state: StageState, tools: Tools): Promise<Effect> {
   const expanded = expandCopy(instruction, state, tools);
-  for (const source of expanded.sources) if (source.kind === "path") refuseRemote(source.path);
+  for (const source of expanded.sources)
+    if (source.kind === "path") refuseRemote(source.path, tools);
   if (instruction.from === undefined) await warnIgnored(expanded.sources, tools);
   const parents = instruction.parents?.value ?? false;
   const { from } = instruction;
@@ -78,7 +79,7 @@ function expandSourceWord(source: CopySource, state: StageState, tools: Tools): 
 export async function warnIgnored(sources: readonly ExpandedSource[], tools: Tools): Promise<void> {
   const context = await tools.context();
   for (const source of sources) {
-    if (source.kind !== "path" || isUrl(source.path) || isGit(source.path)) continue;
+    if (source.kind !== "path" || isRemote(source.path, tools)) continue;
     const path = posix.normalize(`/${source.path}`).slice(1).replace(/\/$/, "");
     if (context.alwaysIgnores?.(path) !== true) continue;
     tools.warn(lintIgnored(source.path, tools.at, tools.plan.check));
@@ -161,15 +162,14 @@ export function isUrl(path: string): boolean {
   return path.startsWith("http://") || path.startsWith("https://");
 }
 
-/** The spellings of a git repository that no local path has. */
-export function isGit(path: string): boolean {
-  return (
-    /^(?:git:\/\/|ssh:\/\/|git@[^/]+:)/.test(path) || /^https?:\/\/[^#?]+\.git(?:[#?]|$)/.test(path)
-  );
+/** Whether a source is fetched from elsewhere. */
+export function isRemote(path: string, tools: Tools): boolean {
+  return isUrl(path) || tools.remote.parseGit(path) !== undefined;
 }
 
-function refuseRemote(path: string): void {
-  const what = isGit(path) ? "a git ref" : isUrl(path) ? "a URL" : undefined;
+function refuseRemote(path: string, tools: Tools): void {
+  const git = tools.remote.parseGit(path);
+  const what = git !== undefined ? "a git ref" : isUrl(path) ? "a URL" : undefined;
   if (what === undefined) return;
   throw new TsbuildError("DOCKERFILE_INVALID", `source can't be ${what} for COPY: ${path}`, {
     hint: "use ADD",
