@@ -36,3 +36,22 @@ export function errorsOf(read: () => unknown): readonly string[] {
   }
   return [];
 }
+
+/** What a Dockerfile says, without the places and the spelling. */
+export function meaning(dockerfile: Dockerfile): unknown {
+  const { directives, globals, stages, escape } = dockerfile;
+  const values = Object.entries(directives).map(([key, flag]: [string, { value: string }]) => [
+    key,
+    flag.value,
+  ]);
+  return { escape, values, globals: bare(globals), stages: bare(stages) };
+}
+
+function bare(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(bare);
+  if (typeof value !== "object" || value === null) return value;
+  const isInstruction = "comments" in value;
+  const dropped = new Set(isInstruction ? ["span", "text"] : ["span", "body"]);
+  const kept = Object.entries(value).filter(([key]) => !dropped.has(key));
+  return Object.fromEntries(kept.map(([key, part]) => [key, bare(part)]));
+}
