@@ -44,7 +44,8 @@ const CONFIG: readonly string[] = [
   // A repository must not run programs.
   "core.hooksPath=/dev/null",
   "submodule.recurse=false",
-  // Nothing may go on in the background in a directory that is about to be removed.
+  // The directory is removed soon: nothing must survive a power cut, nor go on in the background.
+  "core.fsync=none",
   "gc.auto=0",
   "maintenance.auto=false",
   "core.logAllRefUpdates=false",

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { errnoOf, messageOf, TsbuildError, unreachable } from "../errors.js";
 import { openDirectory } from "./directory.js";
 import { git, gitFailure, runGit, type GitSetting } from "./git-process.js";
-import { showGitUrl, type GitCredentials, type GitRef } from "./git-ref.js";
+import { isCommitId, showGitUrl, type GitCredentials, type GitRef } from "./git-ref.js";
 import { resolveGitTarget, type GitTarget } from "./git-resolve.js";
 import { findNonDirectory, settleTree } from "./git-tree.js";
 import type { FileSource } from "./types.js";
@@ -117,7 +117,16 @@ function merge(ref: GitRef, options: GitOptions): Wanted {
 function accessTo(ref: GitRef, given: GitCredentials | undefined): GitSetting["access"] {
   const credentials = ref.credentials ?? given;
   const origin = /^https?:\/\/[^/]+/.exec(ref.remote)?.[0];
-  return credentials === undefined || origin === undefined ? undefined : { origin, credentials };
+  if (credentials === undefined || origin === undefined) return undefined;
+  // git-credential's protocol has a line for each: a line break would begin another one.
+  if (/\p{Cc}/u.test(credentials.username + credentials.password)) {
+    const shown = showGitUrl(ref.remote);
+    throw new TsbuildError(
+      "DOCKERFILE_INVALID",
+      `tried to fetch ${shown}: user or password has a control character`,
+    );
+  }
+  return { origin, credentials };
 }
 
 async function checkOut(ref: GitRef, wanted: Wanted, outside: GitSetting): Promise<GitCheckout> {
@@ -126,13 +135,16 @@ async function checkOut(ref: GitRef, wanted: Wanted, outside: GitSetting): Promi
   await mkdir(path);
   const setting = { ...outside, cwd: path };
   await git(["init", "-q", "--template=", ...formatOf(target)], setting);
-  await git(["remote", "add", "--", "origin", ref.remote], setting);
-  const name = await fetchTarget(target, setting);
-  const commit = await idOf(`${name}^{commit}`, setting);
-  const object = await idOf(name, setting);
+  const name = await fetchTarget(target, ref.remote, setting);
+  const { commit, object } = await identify(name, setting);
   verify(wanted.checksum, object === commit ? [commit] : [object, commit], setting);
   await git(["checkout", "-q", "--detach", commit, "--"], setting);
-  if (ref.submodules !== false) await updateSubmodules(setting);
+  const modules = ref.submodules !== false && hasSubmodules(path);
+  // Submodules with a relative URL are beside it.
+  if (modules || wanted.keepGitDir) {
+    await git(["remote", "add", "--", "origin", ref.remote], setting);
+  }
+  if (modules) await updateSubmodules(setting);
   const mtime = ref.mtime === "commit" ? await committedAt(commit, setting) : undefined;
   await rm(join(path, ".git", "FETCH_HEAD"), { force: true });
   const removeGit = !wanted.keepGitDir;
@@ -145,23 +157,28 @@ function formatOf(target: GitTarget): readonly string[] {
 }
 
 /** Fetches, and returns what the fetched object is called here: a full ref, a commit, or the beginning of one. */
-async function fetchTarget(target: GitTarget, setting: GitSetting): Promise<string> {
+async function fetchTarget(
+  target: GitTarget,
+  remote: string,
+  setting: GitSetting,
+): Promise<string> {
   switch (target.kind) {
     case "ref": {
       const refspec = `+${target.name}:${target.name}`;
-      if (!(await fetchShallow(refspec, setting))) {
-        await git([...FETCH, "--no-tags", "--", "origin", refspec], setting);
+      if (!(await fetchShallow(remote, refspec, setting))) {
+        await git([...FETCH, "--no-tags", "--", remote, refspec], setting);
       }
       return target.name;
     }
     case "commit":
-      if (!(await fetchShallow(target.commit, setting))) await fetchEverything(setting);
+      if (!(await fetchShallow(remote, target.commit, setting)))
+        await fetchEverything(remote, setting);
       if (target.name !== undefined) {
         await git(["update-ref", "--", target.name, target.commit], setting);
       }
       return target.commit;
     case "prefix":
-      await fetchEverything(setting);
+      await fetchEverything(remote, setting);
       return target.prefix;
     default:
       return unreachable(target);
@@ -172,26 +189,31 @@ async function fetchTarget(target: GitTarget, setting: GitSetting): Promise<stri
 const FETCH = ["fetch", "-q", "-u"] as const;
 
 /** Nothing but the commit that is wanted; false: the server cannot. */
-async function fetchShallow(what: string, setting: GitSetting): Promise<boolean> {
-  const result = await runGit([...FETCH, "--no-tags", "--depth=1", "--", "origin", what], setting);
+async function fetchShallow(remote: string, what: string, setting: GitSetting): Promise<boolean> {
+  const result = await runGit([...FETCH, "--no-tags", "--depth=1", "--", remote, what], setting);
   if (result.code === 0) return true;
   if (NEEDS_MORE.test(result.stderr)) return false;
   throw gitFailure(result, setting);
 }
 
-async function fetchEverything(setting: GitSetting): Promise<void> {
+async function fetchEverything(remote: string, setting: GitSetting): Promise<void> {
   const refspecs = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
-  await git([...FETCH, "--", "origin", ...refspecs], setting);
+  await git([...FETCH, "--", remote, ...refspecs], setting);
 }
 
-/** @throws TsbuildError CONTEXT_UNREADABLE when there is no such object, or several begin so */
-async function idOf(name: string, setting: GitSetting): Promise<string> {
-  const result = await runGit(["rev-parse", "--verify", "--end-of-options", name], setting);
-  if (result.code === 0) return result.stdout.trim().split("\n").at(-1) ?? "";
-  const shown = name.replace(/\^\{commit\}$/, "");
-  const why = /ambiguous/.test(result.stderr)
-    ? `several objects of the repository begin with ${shown}`
-    : `repository does not contain ref ${shown}`;
+/** @throws TsbuildError CONTEXT_UNREADABLE when there is no such commit, or several begin so */
+async function identify(
+  name: string,
+  setting: GitSetting,
+): Promise<{ readonly commit: string; readonly object: string }> {
+  const args = ["rev-parse", `${name}^{commit}`, name, "--"];
+  const result = await runGit(args, setting);
+  const ids = result.stdout.split("\n").filter(isCommitId);
+  const [commit, object] = ids;
+  if (result.code === 0 && commit !== undefined && object !== undefined) return { commit, object };
+  const why = /short .* is ambiguous/.test(result.stderr)
+    ? `several objects of the repository begin with ${name}`
+    : `repository does not contain ref ${name}`;
   throw new TsbuildError("CONTEXT_UNREADABLE", `tried to fetch ${setting.shown}: ${why}`);
 }
 
@@ -203,9 +225,11 @@ function verify(checksum: string | undefined, ids: readonly string[], setting: G
   );
 }
 
+function hasSubmodules(path: string): boolean {
+  return lstatSync(join(path, ".gitmodules"), { throwIfNoEntry: false }) !== undefined;
+}
+
 async function updateSubmodules(setting: GitSetting): Promise<void> {
-  const list = lstatSync(join(setting.cwd, ".gitmodules"), { throwIfNoEntry: false });
-  if (list === undefined) return;
   const update = ["submodule", "--quiet", "update", "--init", "--recursive"];
   const result = await runGit([...update, "--depth=1"], setting);
   if (result.code === 0) return;

@@ -227,6 +227,38 @@ describe("a checkout", () => {
     expect(lstatSync(join(now.path, "README")).mtimeMs).toBeGreaterThan(1_700_000_000_000);
   });
 
+  test("has the same modes whatever our umask is, and names that are not UTF-8", async () => {
+    const name = Buffer.concat([Buffer.from(`${server.root}/repo/`), Buffer.from([0x61, 0xff])]);
+    writeFileSync(name, "bytes\n");
+    server.commit("repo", {});
+    server.publish("repo");
+    for (const umask of [0o077, 0o002]) {
+      const before = process.umask(umask);
+      try {
+        const { path } = await fetch(url(), { keepGitDir: true });
+        const mode = (file: string): number => statSync(join(path, file)).mode & 0o7777;
+        expect(["README", "bin/x", "bin", ".git", ".git/config"].map(mode)).toEqual([
+          0o644, 0o755, 0o755, 0o755, 0o644,
+        ]);
+        const names = readdirSync(path, { encoding: "buffer" }).map((file) => file.toString("hex"));
+        expect(names).toContain("61ff");
+      } finally {
+        process.umask(before);
+      }
+    }
+  });
+
+  test("may come from a repository with SHA-256 ids", async () => {
+    mkdirSync(join(server.root, "long"));
+    server.git("long", "init", "-q", "-b", "main", "--object-format=sha256");
+    const commit = server.commit("long", { a: "a\n" });
+    server.publish("long");
+    const long = server.url("smart", "long.git");
+    expect(commit).toHaveLength(64);
+    expect((await fetch(long)).commit).toBe(commit);
+    expect((await fetch(`${long}#${commit}`, { checksum: commit })).commit).toBe(commit);
+  });
+
   test("matches a checksum by commit, by its beginning, and by the tag's object", async () => {
     const tag = server.git("repo", "rev-parse", "annotated");
     expect(tag).not.toBe(one);
@@ -374,6 +406,11 @@ describe("credentials of a URL", () => {
       expect(error.message).not.toContain("hunter2");
       expect(error.hint).toContain("credentials");
     }
+  });
+
+  test("with a line break, which git would take for another answer, are refused", async () => {
+    const text = secret().replace("pass%20word", "a%0Ahost=b");
+    expect((await failure(text)).message).toMatch(/: user or password has a control character$/);
   });
 
   test("go to no other host", async () => {
