@@ -1,13 +1,15 @@
 // The worker's process. It starts inside the namespaces, as the first process of a pid namespace, and answers the
-// front process over IPC. It holds no credentials and opens no sockets. When the front process goes, it goes, and the
+// front process over IPC. It holds no credentials and opens no sockets but those of steps that ask for one. When the front process goes, it goes, and the
 // kernel kills every step and drops every mount.
 import { mkdirSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { TsbuildError, unreachable } from "./errors.js";
 import { createLayerHost } from "./worker/layer-host.js";
 import type { LayerHost, StageRoot } from "./worker/layer-host-types.js";
+import { prepareStep, type MadeMountTools } from "./worker/made-mounts.js";
 import { openFileCalls, type FileCalls } from "./worker/linux/files.js";
 import { loadLibc } from "./worker/linux/libc.js";
+import { openLockCalls, type LockCalls } from "./worker/linux/lock.js";
 import { openMountCalls, type MountCalls } from "./worker/linux/mount.js";
 import { openProcessCalls, type ProcessCalls } from "./worker/linux/process.js";
 import { probeHere } from "./worker/probe.js";
@@ -27,13 +29,24 @@ interface State {
     readonly process: ProcessCalls;
     readonly mounts: MountCalls;
     readonly files: FileCalls;
+    readonly locks: LockCalls;
   };
   readonly roots: Map<number, StageRoot>;
   readonly running: Map<number, AbortController>;
-  opened: { readonly host: LayerHost; readonly sandbox: Sandbox } | undefined;
+  opened: Opened | undefined;
   lastView: number;
   /** Stops what goes on in the background. */
   readonly closing: AbortController;
+}
+
+interface Opened {
+  readonly host: LayerHost;
+  readonly sandbox: Sandbox;
+  readonly tools: MadeMountTools;
+  /** What unpacking beside the host's own could not keep, for the next who asks. */
+  readonly warnings: string[];
+  /** Steps that go on: what was made for them has to be disposed of before the rest. */
+  readonly steps: Set<Promise<unknown>>;
 }
 
 type Emit = (output: ProcessOutput) => Promise<void>;
@@ -45,6 +58,7 @@ function serve(): void {
       process: openProcessCalls(libc),
       mounts: openMountCalls(libc),
       files: openFileCalls(),
+      locks: openLockCalls(libc),
     },
     roots: new Map(),
     running: new Map(),
@@ -94,8 +108,12 @@ async function handle(
     case "add":
       await rootOf(state, request.view).add(request.layer, signal);
       return undefined;
-    case "run":
-      return run(state, request, signal, emit);
+    case "run": {
+      const { steps } = worker(state);
+      const step = run(state, request, signal, emit);
+      steps.add(step);
+      return step.finally(() => steps.delete(step));
+    }
     case "seal":
       return rootOf(state, request.view).seal(request.options, signal);
     case "dispose":
@@ -103,7 +121,7 @@ async function handle(
     case "takeIndexes":
       return worker(state).host.takeIndexes();
     case "takeWarnings":
-      return worker(state).host.takeWarnings();
+      return takeWarnings(worker(state));
     case "close":
       return close(state);
     default:
@@ -119,9 +137,22 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
   const { overlayOptions, singleId } = request;
   // The front process saw to it that nothing else is in here; a step gets its own.
   const env = { PATH: process.env["PATH"] ?? "" };
+  const host = createLayerHost(request);
+  const warnings: string[] = [];
+  let names = 0;
   state.opened = {
-    host: createLayerHost(request),
+    host,
     sandbox: createNamespaceSandbox({ scratch, overlayOptions, singleId, env, calls: state.calls }),
+    tools: {
+      ...request,
+      cachesDirectory: request.cachesDirectory,
+      host,
+      locks: state.calls.locks,
+      stagingPath: (suffix) => `${request.staging}/mount-${process.pid}-${names++}${suffix}`,
+      addWarnings: (lines) => void warnings.push(...lines),
+    },
+    warnings,
+    steps: new Set(),
   };
   void remove(state.opened.host, request.abandoned, state.closing.signal);
 }
@@ -132,7 +163,7 @@ async function run(
   signal: AbortSignal,
   emit: Emit,
 ): Promise<ExitStatus> {
-  const { sandbox } = worker(state);
+  const { sandbox, tools } = worker(state);
   const root = rootOf(state, view);
   let restored: readonly string[] = [];
   const listener = {
@@ -141,15 +172,10 @@ async function run(
       restored = directories;
     },
   };
-  const mounts = spec.mounts.map((each) => {
-    if (each.kind === "image" || each.kind === "cache" || each.kind === "socket") {
-      throw new TsbuildError("HOST_UNSUPPORTED", `tried to mount ${each.target}: not made yet`);
-    }
-    return each;
-  });
+  await using step = await prepareStep(spec, tools, signal);
   const mount = root.begin();
   try {
-    return await sandbox.run({ ...spec, mounts }, mount, listener, signal);
+    return await sandbox.run(step.spec, mount, listener, signal);
   } finally {
     root.end(restored);
   }
@@ -161,9 +187,15 @@ async function dispose(state: State, view: number): Promise<undefined> {
   await root[Symbol.asyncDispose]();
 }
 
+async function takeWarnings({ host, warnings }: Opened): Promise<readonly string[]> {
+  return [...(await host.takeWarnings()), ...warnings.splice(0)];
+}
+
 async function close(state: State): Promise<undefined> {
   for (const controller of [state.closing, ...state.running.values()]) controller.abort();
   await state.opened?.sandbox[Symbol.asyncDispose]();
+  const steps: Iterable<Promise<unknown>> = state.opened?.steps ?? [];
+  await Promise.allSettled(steps);
   for (const root of [...state.roots.values()].toReversed()) await root[Symbol.asyncDispose]();
   await state.opened?.host[Symbol.asyncDispose]();
 }

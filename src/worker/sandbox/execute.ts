@@ -2,7 +2,7 @@ import { accessSync, constants, fchownSync, mkdirSync, openSync, statSync } from
 import { errnoOf, messageOf, TsbuildError } from "../../errors.js";
 import { DEFAULT_CAPABILITIES, type CredentialCalls } from "../linux/credentials.js";
 import type { ProcessCalls } from "../linux/process.js";
-import type { ProcessSpec } from "./types.js";
+import type { SandboxSpec } from "./types.js";
 
 /** Enough for a linker, few enough for programs that close every descriptor they could have. */
 const OPEN_FILES = 65_536;
@@ -21,7 +21,7 @@ export interface ExecuteCalls {
  * @throws TsbuildError RUN_FAILED, HOST_UNSUPPORTED
  */
 export function execute(
-  spec: ProcessSpec,
+  spec: SandboxSpec,
   singleId: boolean,
   calls: ExecuteCalls,
   ready: () => void,
@@ -62,7 +62,7 @@ function enter(directory: string): boolean {
   }
 }
 
-function becomeUser(spec: ProcessSpec, singleId: boolean, calls: CredentialCalls): void {
+function becomeUser(spec: SandboxSpec, singleId: boolean, calls: CredentialCalls): void {
   const { uid, gid } = spec;
   if (singleId && (uid !== 0 || gid !== 0)) {
     throw new TsbuildError("HOST_UNSUPPORTED", `tried to run as ${uid}:${gid}: only 0:0 exists`, {
@@ -82,7 +82,7 @@ function giveOutputs(uid: number, gid: number): void {
   for (const fd of [1, 2]) fchownSync(fd, uid, gid);
 }
 
-function findProgram(spec: ProcessSpec): string {
+function findProgram(spec: SandboxSpec): string {
   const [name] = spec.argv;
   if (name.includes("/")) return name;
   const path = spec.env["PATH"] ?? DEFAULT_PATH;
@@ -103,7 +103,7 @@ function isExecutable(path: string): boolean {
 }
 
 function failed(
-  spec: ProcessSpec,
+  spec: SandboxSpec,
   exitCode: number,
   because: string,
   cause?: unknown,

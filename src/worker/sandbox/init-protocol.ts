@@ -2,11 +2,11 @@ import { deserialize, serialize } from "node:v8";
 import type { ErrorCode } from "../../errors.js";
 import type { RootMount } from "../snapshot/types.js";
 import type { MadePoint } from "./mount-points.js";
-import type { ProcessSpec } from "./types.js";
+import type { SandboxSpec } from "./types.js";
 
 /** What a waiting init is told: once, on its standard input, as {@link encodeOrder} writes it. */
 export interface Order {
-  readonly process: ProcessSpec;
+  readonly process: SandboxSpec;
   readonly root: RootMount;
   /** An empty directory outside every root; the init covers it with a tmpfs that goes away with it. */
   readonly scratch: string;

@@ -39,6 +39,8 @@ export function resolveInRoot(root: string, path: string): Place {
     if (name === "" || name === ".") continue;
     if (name === "..") {
       done.pop();
+      // Out of what is missing, and back to what is there.
+      exists ||= statOf(`${root}/${done.join("/")}`) !== undefined;
       continue;
     }
     const stats = exists ? statOf(`${root}/${[...done, name].join("/")}`) : undefined;

@@ -9,7 +9,7 @@ import { CLONE, type ProcessCalls } from "../linux/process.js";
 import type { RootMount } from "../snapshot/types.js";
 import { encodeOrder, REPORT_FD, type Report } from "./init-protocol.js";
 import { removeMade } from "./mount-points.js";
-import type { ExitStatus, ProcessOutput, ProcessSpec, Sandbox, StepListener } from "./types.js";
+import type { ExitStatus, ProcessOutput, SandboxSpec, Sandbox, StepListener } from "./types.js";
 
 /** A failed init says one line; the longest holds a path or two. */
 const MAX_REPORT = 64 * 1024; // bytes
@@ -138,7 +138,7 @@ function kill({ child }: Init): void {
 }
 
 interface Step {
-  readonly spec: ProcessSpec;
+  readonly spec: SandboxSpec;
   readonly root: RootMount;
   readonly on: StepListener;
   readonly signal: AbortSignal;

@@ -1,11 +1,13 @@
-import { mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { mkdirSync, symlinkSync } from "node:fs";
 import { messageOf, TsbuildError } from "../../errors.js";
 import type { FileCalls } from "../linux/files.js";
 import { MS, type MountCalls } from "../linux/mount.js";
 import type { RootMount } from "../snapshot/types.js";
 import { guardKernelFiles } from "./devices.js";
 import type { Order } from "./init-protocol.js";
+import { makeInside } from "./inside.js";
 import { makeInPlace, makeStubs, resolveInRoot, type MadePoint } from "./mount-points.js";
+import { nameLayers } from "./source-root.js";
 import { planMounts, type PlannedMount } from "./step-mounts.js";
 
 type OverlayRoot = Extract<RootMount, { kind: "overlay" }>;
@@ -25,26 +27,62 @@ export function enterStepRoot(order: Order, calls: RootCalls, made: MadePoint[])
   const { mounts } = calls;
   mounts.makePrivate();
   mounts.mount("tmpfs", order.scratch, "tmpfs", MS.NOSUID | MS.NODEV, "mode=700");
-  const plan = planMounts(order.process, `${order.scratch}/files`, mounts);
+  const plan = planMounts(order, mounts);
   const root = order.root.kind === "overlay" ? order.root.target : order.root.path;
   let stubs: readonly MadePoint[] = [];
   if (order.root.kind === "overlay") stubs = mountOverlay(order.root, order, plan, calls);
   else mounts.bind(root, root);
-  const mounted: string[] = [];
+  const mounted: Mounted[] = [];
   for (const each of plan) {
     const place = resolveInRoot(root, each.target);
-    const isCovered = mounted.some((path) => isWithin(place.path, path));
     if (!place.exists) {
-      const points = makeInPlace(root, place.path, each.type, calls.files);
-      if (!isCovered) made.push(...points);
+      const cover = mounted.findLast(({ path }) => isWithin(place.path, path));
+      if (cover !== undefined) makePointBelow(cover, place.path, each, root);
+      else if (order.root.kind === "directory") {
+        made.push(...makeInPlace(root, place.path, each.type, calls.files));
+      } else throw strayed(each, place.path);
     }
     const isNew = !place.exists || stubs.some(({ path }) => path === place.path);
     attempt(each, () => each.mount(`${root}/${place.path}`, isNew));
-    mounted.push(place.path);
+    mounted.push({ path: place.path, plan: each });
   }
   guardKernelFiles(root, mounts);
   process.chdir(root);
   mounts.enterRoot();
+}
+
+interface Mounted {
+  /** In the root, with every symlink followed. */
+  readonly path: string;
+  readonly plan: PlannedMount;
+}
+
+/** A mount point inside of what was mounted before: it goes with that, or lasts as long as that does. */
+function makePointBelow(
+  { path: parent, plan }: Mounted,
+  path: string,
+  { target, type }: PlannedMount,
+  root: string,
+): void {
+  const base = plan.backing ?? `${root}/${parent}`;
+  try {
+    makeInside(base, path.slice(parent.length + 1), type);
+  } catch (error) {
+    const because = messageOf(error);
+    throw new TsbuildError(
+      "RUN_FAILED",
+      `tried to mount ${target} inside the mount ${plan.target}, which has no such ${type}: ${because}`,
+      { cause: error, hint: `let ${plan.target} be writable, or have the ${type} in its source` },
+    );
+  }
+}
+
+/** The tree without mounts had another place for it: only a symlink in a mount can lead here. */
+function strayed({ target }: PlannedMount, path: string): TsbuildError {
+  return new TsbuildError(
+    "RUN_FAILED",
+    `tried to mount ${target}: a symlink in another mount leads to /${path}, which the image lacks`,
+  );
 }
 
 function attempt({ target }: PlannedMount, mount: () => void): void {
@@ -72,17 +110,8 @@ function mountOverlay(
   const { mounts } = calls;
   const links = `${order.scratch}/links`;
   const stubs = `${order.scratch}/stubs`;
-  mkdirSync(links);
   mkdirSync(stubs);
-  // mount(2) takes one page of options: short names let it name as many layers as the kernel takes, 500.
-  process.chdir(links);
-  const lower = root.lower.map((path, index) => {
-    const name = index.toString(36);
-    symlinkSync(path, name);
-    return name;
-  });
-  symlinkSync(root.upper, "upper");
-  symlinkSync(root.work, "work");
+  const lower = nameLayers(root, links);
   symlinkSync(stubs, "stubs");
   // A look at the merged tree must not touch the upper directory: so this mount has none. It is not looked at again,
   // and goes with the old root: an unmount of its own would wait for every processor.
@@ -94,8 +123,6 @@ function mountOverlay(
   }
   const missing = missingPoints(view, plan);
   makeStubs(view, stubs, missing, calls.files);
-  // What an earlier mount of the same directories left: "volatile" refuses to be mounted over it.
-  rmSync(`${root.work}/work`, { recursive: true, force: true });
   const named = missing.length > 0 || lower.length === 0 ? ["stubs", ...lower] : lower;
   const data = `lowerdir=${named.join(":")},upperdir=upper,workdir=work,${order.overlayOptions}`;
   mounts.mount("overlay", root.target, "overlay", 0, data);

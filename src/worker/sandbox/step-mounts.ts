@@ -2,8 +2,11 @@ import { mkdirSync, statSync, writeFileSync, chownSync, chmodSync } from "node:f
 import { messageOf, TsbuildError, unreachable } from "../../errors.js";
 import { MS, type MountCalls } from "../linux/mount.js";
 import { mountDev, mountProc, mountSys } from "./devices.js";
+import type { Order } from "./init-protocol.js";
+import { openInside, type OpenedPath } from "./inside.js";
 import type { PointType } from "./mount-points.js";
-import type { ProcessSpec, StepMount } from "./types.js";
+import { mountSourceRoot } from "./source-root.js";
+import type { InnerMount, StepMount } from "./types.js";
 
 /** One mount that a step needs, before it is known where in the root its target lies. */
 export interface PlannedMount {
@@ -12,14 +15,15 @@ export interface PlannedMount {
   readonly type: PointType;
   /** Mounts at `at`, an existing path of that type outside the root. `isNew`: nothing stood there in the image. */
   mount(at: string, isNew: boolean): void;
+  /** The mounted directory as one that can be written to, even if it is mounted read-only. */
+  readonly backing?: string;
 }
 
-/** Everything a step has mounted, in the order to mount it. `files` is a directory in memory for what has no file yet. */
-export function planMounts(
-  spec: ProcessSpec,
-  files: string,
-  calls: MountCalls,
-): readonly PlannedMount[] {
+/** Everything a step has mounted, in the order to mount it. @throws TsbuildError RUN_FAILED, CONTEXT_UNREADABLE */
+export function planMounts(order: Order, calls: MountCalls): readonly PlannedMount[] {
+  const spec = order.process;
+  // In memory, for what has no file yet.
+  const files = `${order.scratch}/files`;
   mkdirSync(files);
   const system: PlannedMount[] = [
     { target: "/proc", type: "directory", mount: (at) => mountProc(at, calls) },
@@ -32,7 +36,13 @@ export function planMounts(
   const asked = spec.mounts
     .map((mount, index) => ({ mount, index }))
     .toSorted((a, b) => depthOf(a.mount.target) - depthOf(b.mount.target) || a.index - b.index)
-    .map(({ mount, index }) => planStepMount(mount, `${files}/${index}`, calls));
+    .map(({ mount, index }) => {
+      const links = `${order.scratch}/links-${index}`;
+      if (mount.kind === "root" || mount.kind === "inside") {
+        return planInnerMount(mount, links, order.overlayOptions, calls);
+      }
+      return planStepMount(mount, `${files}/${index}`, calls);
+    });
   return [...system, ...asked];
 }
 
@@ -88,6 +98,36 @@ function planStepMount(mount: StepMount, file: string, calls: MountCalls): Plann
     default:
       return unreachable(mount);
   }
+}
+
+function planInnerMount(
+  mount: InnerMount,
+  links: string,
+  overlayOptions: string,
+  calls: MountCalls,
+): PlannedMount {
+  const directory =
+    mount.kind === "root"
+      ? mountSourceRoot(mount.root, links, overlayOptions, calls)
+      : mount.directory;
+  const { type, path } = openSource(directory, mount);
+  return {
+    target: mount.target,
+    type,
+    ...(type === "directory" ? { backing: path } : {}),
+    mount: (at) => {
+      calls.bind(path, at);
+      if (mount.readonly) calls.makeReadonly(at);
+    },
+  };
+}
+
+/** It stays open until the command's program takes over. */
+function openSource(directory: string, { source, target }: InnerMount): OpenedPath {
+  const found = openInside(directory, source);
+  if (found !== undefined) return found;
+  const name = source.startsWith("/") ? source : `/${source}`;
+  throw new TsbuildError("CONTEXT_UNREADABLE", `tried to mount ${target}: "${name}": not found`);
 }
 
 function typeOf(source: string): PointType {

@@ -21,6 +21,27 @@ export type StepMount =
       readonly gid: number;
     };
 
+/** A mount whose source is looked up when the step's root is made, with every symlink followed inside of a directory. */
+export type InnerMount =
+  | {
+      readonly kind: "root";
+      /** Of this mount alone: it is written to, and thrown away after the step. */
+      readonly root: RootMount;
+      /** Relative to the root; a file or a directory. */
+      readonly source: string;
+      readonly target: string;
+      readonly readonly: boolean;
+    }
+  | {
+      readonly kind: "inside";
+      /** Path on the host's side. Other steps may be writing in it. */
+      readonly directory: string;
+      /** Relative to the directory; a file or a directory. */
+      readonly source: string;
+      readonly target: string;
+      readonly readonly: boolean;
+    };
+
 /** What one step runs, with everything resolved: names are numbers, the environment is complete. */
 export interface ProcessSpec {
   readonly argv: readonly [string, ...string[]];
@@ -37,6 +58,11 @@ export interface ProcessSpec {
   /** Contents of /etc/hosts and /etc/resolv.conf during the step. */
   readonly hosts: string;
   readonly resolvConf: string;
+}
+
+/** What a {@link Sandbox} runs: a {@link ProcessSpec} with the mounts that only the worker itself can ask for. */
+export interface SandboxSpec extends Omit<ProcessSpec, "mounts"> {
+  readonly mounts: readonly (StepMount | InnerMount)[];
 }
 
 export interface ProcessOutput {
@@ -59,9 +85,9 @@ export interface StepListener {
 /** Mounts a root and runs a process in it. On return nothing of the step is mounted or alive. */
 export interface Sandbox extends AsyncDisposable {
   readonly name: "namespace" | "in-place" | "proot";
-  /** Aborting kills every process of the step. @throws TsbuildError HOST_UNSUPPORTED, RUN_FAILED (127, 126) when the command cannot be started, ABORTED. */
+  /** Aborting kills every process of the step. @throws TsbuildError HOST_UNSUPPORTED, RUN_FAILED (127, 126) when the command cannot be started, CONTEXT_UNREADABLE when a mount's source is missing, ABORTED. */
   run(
-    spec: ProcessSpec,
+    spec: SandboxSpec,
     root: RootMount,
     on: StepListener,
     signal: AbortSignal,
