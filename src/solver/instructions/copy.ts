@@ -3,6 +3,7 @@ import { expandHeredoc, lintIgnored } from "../../dockerfile/index.js";
 import type { Add, Copy, CopySource } from "../../dockerfile/types.js";
 import type { FileSource } from "../../context/types.js";
 import { TsbuildError } from "../../errors.js";
+import { redactUrl } from "../../internal/redact.js";
 import type { SealedLayer } from "../../layer/types.js";
 import type { FileEntry } from "../../oci/tree.js";
 import { parseChmod } from "../copy/chmod.js";
@@ -151,11 +152,18 @@ export function copyHistory(name: "COPY" | "ADD", copy: ExpandedCopy, parents: b
     ...(parents ? ["--parents"] : []),
     ...(copy.chown === undefined ? [] : [`--chown=${copy.chown}`]),
     ...(copy.chmod === undefined ? [] : [`--chmod=${copy.chmod}`]),
-    ...copy.sources.map((source) => (source.kind === "path" ? source.path : `<<${source.name}`)),
+    ...copy.sources.map((source) =>
+      source.kind === "path" ? shownSource(source.path) : `<<${source.name}`,
+    ),
     copy.target,
     "# buildkit",
   ];
   return words.join(" ");
+}
+
+/** History is public: a password in a URL is not. */
+function shownSource(path: string): string {
+  return /^[a-z]+:\/\/[^/]*@/.test(path) ? redactUrl(path) : path;
 }
 
 export function isUrl(path: string): boolean {
