@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parseDiffId } from "../../src/oci/digest.js";
 import type { ExitStatus, ProcessSpec } from "../../src/worker/sandbox/types.js";
 import { startWorker } from "../../src/worker/start.js";
-import type { DriverName, LayerBlob, View, Worker } from "../../src/worker/types.js";
+import type { DriverName, LayerBlob, StepSpec, View, Worker } from "../../src/worker/types.js";
 import { busyboxTar } from "../support/bases.js";
 import { readTar, writeTar, type TarEntry, type TarInput } from "../support/tools-tar.js";
 import { tempDir } from "../support/tools.js";
@@ -16,7 +16,7 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-export type StepOptions = Partial<ProcessSpec> & { readonly signal?: AbortSignal };
+export type StepOptions = Partial<StepSpec> & { readonly signal?: AbortSignal };
 
 export interface Stage {
   readonly view: View;
@@ -34,7 +34,8 @@ export interface Lab extends AsyncDisposable {
   stage(...layers: readonly (readonly TarInput[])[]): Promise<Stage>;
 }
 
-export async function openLab(driver: "auto" | DriverName): Promise<Lab> {
+/** @param caches Where caches last; no step can have one without it. */
+export async function openLab(driver: "auto" | DriverName, caches?: string): Promise<Lab> {
   const temp = await tempDir("tsbuild-sandbox-");
   const staging = join(temp.path, "staging");
   await mkdir(staging);
@@ -46,6 +47,7 @@ export async function openLab(driver: "auto" | DriverName): Promise<Lab> {
       await mkdir(directory, { recursive: true });
       return directory;
     },
+    ...(caches === undefined ? {} : { cachesDirectory: () => Promise.resolve(caches) }),
     abandoned: [],
     signal: AbortSignal.timeout(60_000),
   });
