@@ -13,7 +13,9 @@ export function locateError(error: unknown, span: Span, signal: AbortSignal): un
     message: messageOf(error),
     span,
   });
-  return new LocatedError(known?.code ?? "INTERNAL", message, {
+  const tail = error instanceof StepFailure ? error.tail : "";
+  const shown = tail === "" ? message : `${message}\nlast output:\n${indent(tail)}`;
+  return new LocatedError(known?.code ?? "INTERNAL", shown, {
     cause: error,
     ...(known?.hint === undefined ? {} : { hint: known.hint }),
     ...(known === undefined ? {} : { exitCode: known.exitCode }),
@@ -22,3 +24,17 @@ export function locateError(error: unknown, span: Span, signal: AbortSignal): un
 
 /** A failed step's error; its cause is what the step threw. */
 export class LocatedError extends TsbuildError {}
+
+/** A command that failed, with the last lines that it wrote. */
+export class StepFailure extends TsbuildError {
+  readonly tail: string;
+
+  constructor(message: string, exitCode: number, tail: string) {
+    super("RUN_FAILED", message, { exitCode });
+    this.tail = tail;
+  }
+}
+
+function indent(text: string): string {
+  return text.replace(/^/gm, "   | ");
+}

@@ -3,6 +3,7 @@ import type { Store } from "../store/types.js";
 import type { ProcessOutput } from "../worker/sandbox/types.js";
 import type { SealOptions, StepSpec, View, Worker } from "../worker/types.js";
 import type { Layers } from "./layers.js";
+import { OutputTail } from "./output-tail.js";
 import type { FinishedStep } from "./types.js";
 
 export interface StageViewInput {
@@ -53,9 +54,15 @@ export class StageView implements AsyncDisposable {
   ): Promise<FinishedStep> {
     const { signal, store } = this.#input;
     const view = await this.open(image);
-    const status = await view.run(spec, { output }, signal);
+    const tail = new OutputTail();
+    const on = (part: ProcessOutput): void => {
+      tail.add(part.chunk);
+      output(part);
+    };
+    const status = await view.run(spec, { output: on }, signal);
     return {
       status,
+      tail: tail.text(),
       seal: async () => {
         const { layer, blobFile, indexFile } = await view.seal(seal, signal);
         await store.adoptBlob(blobFile, layer.descriptor.digest);

@@ -83,6 +83,8 @@ export interface ImageContents extends FileSource {
 /** A step's process has ended; its changes become a layer when asked. */
 export interface FinishedStep {
   readonly status: ExitStatus;
+  /** The last lines that it wrote. */
+  readonly tail: string;
   readonly seal: () => Promise<SealedLayer>;
 }
 

@@ -5,6 +5,7 @@ import { TsbuildError } from "../../errors.js";
 import type { SealedLayer } from "../../layer/types.js";
 import type { ExitStatus, StepMount } from "../../worker/sandbox/types.js";
 import type { StepSpec } from "../../worker/types.js";
+import { StepFailure } from "../locate-error.js";
 import { runMounts } from "../run-mounts.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { resolveUser } from "../user.js";
@@ -97,8 +98,8 @@ async function execute(
     hosts: `${tools.options.hosts.trimEnd()}\n127.0.0.1 ${hostname}\n`,
     resolvConf: tools.options.resolvConf,
   };
-  const { status, seal } = await tools.run(state.image, spec);
-  if (status.kind !== "exited" || status.code !== 0) throw failure(argv, status);
+  const { status, tail, seal } = await tools.run(state.image, spec);
+  if (status.kind !== "exited" || status.code !== 0) throw failure(argv, status, tail);
   return seal();
 }
 
@@ -117,13 +118,10 @@ function environment(state: StageState, tools: Tools, home: string): Map<string,
   return env;
 }
 
-function failure(argv: readonly string[], status: ExitStatus): TsbuildError {
+function failure(argv: readonly string[], status: ExitStatus, tail: string): StepFailure {
   const code =
     status.kind === "exited" ? status.code : SIGNAL_BASE + constants.signals[status.signal];
   const ending = status.kind === "exited" ? `exit code: ${code}` : `killed by ${status.signal}`;
-  return new TsbuildError(
-    "RUN_FAILED",
-    `process "${argv.join(" ")}" did not complete successfully: ${ending}`,
-    { exitCode: code },
-  );
+  const message = `process "${argv.join(" ")}" did not complete successfully: ${ending}`;
+  return new StepFailure(message, code, tail);
 }
