@@ -23,6 +23,7 @@ export function workerStarter(
       driver,
       staging: store.staging,
       layersDirectory: (idMap) => store.layersDirectory(idMap),
+      cachesDirectory: (idMap) => store.cachesDirectory(idMap),
       abandoned: await leftovers(store),
       signal,
     });
