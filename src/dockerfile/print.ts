@@ -48,7 +48,7 @@ export function formatInstruction(instruction: Instruction, escape: EscapeToken 
     return [wrapped(`ONBUILD ${line}`, escape), ...bodies].join("\n");
   }
   const flags = flagsOf(instruction).map(([name, value]) => formatFlag(name, value, escape));
-  const rest = argumentsOf(instruction);
+  const rest = argumentsOf(instruction, escape);
   // What begins with two dashes would be read as a flag.
   const end = rest.startsWith("--") ? ["--"] : [];
   const line = [kind, ...flags, ...end, rest].filter((part) => part !== "").join(" ");
@@ -144,7 +144,10 @@ function formatFlag(name: string, value: string | undefined, escape: EscapeToken
   return `--${name}=${chars.join("")}`;
 }
 
-function argumentsOf(instruction: Exclude<Instruction, { kind: "ONBUILD" }>): string {
+function argumentsOf(
+  instruction: Exclude<Instruction, { kind: "ONBUILD" }>,
+  escape: EscapeToken,
+): string {
   switch (instruction.kind) {
     case "FROM": {
       const { image, asText } = instruction;
@@ -156,10 +159,11 @@ function argumentsOf(instruction: Exclude<Instruction, { kind: "ONBUILD" }>): st
         .join(" ");
     case "ENV":
     case "LABEL": {
-      const sign = instruction.legacy ? " " : "=";
-      return instruction.entries
-        .map(({ name, value }) => `${name.text}${sign}${value.text}`)
-        .join(" ");
+      if (!instruction.legacy) {
+        return instruction.entries.map(({ name, value }) => `${name.text}=${value.text}`).join(" ");
+      }
+      const words = instruction.entries.flatMap(({ name, value }) => [name.text, value.text]);
+      return joined(words, escape);
     }
     case "RUN":
     case "CMD":
@@ -189,6 +193,11 @@ function argumentsOf(instruction: Exclude<Instruction, { kind: "ONBUILD" }>): st
   }
 }
 
+/** Where words are told apart by an escape, too, one that ends a word protects the blank behind it: another must follow. */
+function joined(words: readonly string[], escape: EscapeToken): string {
+  return words.reduce((line, word) => `${line}${line.endsWith(escape) ? "  " : " "}${word}`);
+}
+
 function commandText(command: Command): string {
   return command.form === "shell" ? command.text : jsonText(command.argv);
 }
@@ -214,7 +223,7 @@ function copyText({ sources, target }: Copy | Add): string {
     source.kind === "path" ? source.word.text : source.heredoc.word,
   );
   const list = [...words, target.text];
-  if (sources.some(({ kind }) => kind === "heredoc")) return list.join(" ");
+  if (sources.some(({ kind }) => kind === "heredoc")) return joined(list, "\\");
   const text = listText(list);
   const whole = { file: { path: "", text }, text, pieces: [] };
   // A name with << in it must not become a heredoc.

@@ -89,6 +89,8 @@ describe("what could be read as something else", () => {
       "a name with << in it",
       'FROM x\nCOPY ["a", "<<E", "b"]\nCOPY ["it\'s", "<<E", "b"]\nCOPY a<<b c',
     ],
+    ["a name that ends with an escape", 'FROM x\nLABEL \\  d" e=f\nENV a\\ b c=d'],
+    ["a heredoc behind an escaped blank", "FROM x\nCOPY \\  <<E \\  /x\nE"],
     ["words that are JSON together", 'FROM x\nCOPY ["[\\"a\\",", "\\"b\\"]"]'],
     ["names with blanks of other kinds", 'FROM x\nVOLUME ["/a\\u00a0b", "/c\\u2028d", "/e"]'],
   ])("%s", (_, text) => {
