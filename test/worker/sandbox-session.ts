@@ -27,6 +27,11 @@ const worker = await startWorker({
     mkdirSync(directory, { recursive: true });
     return Promise.resolve(directory);
   },
+  cachesDirectory: (idMap) => {
+    const directory = `${input.staging}/caches-${idMap}`;
+    mkdirSync(directory, { recursive: true });
+    return Promise.resolve(directory);
+  },
   abandoned: [],
   signal,
 });

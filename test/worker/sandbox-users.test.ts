@@ -18,6 +18,7 @@ import {
   type App,
   type TestUser,
 } from "../support/users.js";
+import type { LayerBlob, MadeMount } from "../../src/worker/types.js";
 import type { SessionInput } from "./sandbox-session.js";
 import { writeBlob } from "./sandbox-stage.js";
 
@@ -35,16 +36,24 @@ interface Session extends AsyncDisposable {
   readonly argv: readonly [string, ...string[]];
 }
 
+type Steps = SessionInput["steps"];
+
 /** A directory that `user` owns, with the bundled session program and its input in it. */
-async function session(user: TestUser | undefined, steps: SessionInput["steps"]): Promise<Session> {
+async function session(
+  user: TestUser | undefined,
+  wanted: Steps | ((base: LayerBlob) => Steps),
+  driver: SessionInput["driver"] = "auto",
+): Promise<Session> {
   const home = await mkdtemp(join(tmpdir(), "tsbuild-session-"));
   const { app, program } = await bundle(home, user);
-  const { path, diffId } = await writeBlob(home, await busyboxTar());
+  const base = await writeBlob(home, await busyboxTar());
+  const { path, diffId } = base;
+  const steps = typeof wanted === "function" ? wanted(base) : wanted;
   const staging = join(home, "staging");
   await mkdir(staging);
   if (user !== undefined) await chown(staging, user.uid, user.gid);
   await chmod(home, 0o755);
-  const input: SessionInput = { driver: "auto", staging, layer: { path, diffId }, steps };
+  const input: SessionInput = { driver, staging, layer: { path, diffId }, steps };
   const argv = [app.node, program, JSON.stringify(input)] as const;
   return {
     staging,
@@ -123,6 +132,43 @@ describeUnless([lacksUsers(), lacksTools("newuidmap", "unshare")], "an ordinary 
     ]);
     expect(chowned?.text).toMatch(/^0\nchown: .*Invalid argument/);
     expect(other?.error).toContain("tried to run as 1000:0: only 0:0 exists");
+  });
+
+  test.each([
+    ["overlay", "1234 65534", userWithSubIds],
+    ["plain", "1234 65534", userWithSubIds],
+    ["single-id-overlay", "0 0", userWithoutSubIds],
+    ["single-id-plain", "0 0", userWithoutSubIds],
+  ] as const)("has images and caches in steps with the driver %s", async (driver, owner, who) => {
+    const script = `exec 2>&1; stat -c '%u %g %a' /c; grep -c ^root /c/passwd; cat /c/kept; echo kept > /c/kept
+      ls /i/busybox; touch /i/x && ls /i/x; touch /r/x || echo refused`;
+    const step = (layers: readonly LayerBlob[]) => ({
+      script,
+      options: { mounts: mounts(layers) },
+    });
+    const mounts = (layers: readonly LayerBlob[]): readonly MadeMount[] => [
+      { kind: "image", layers, source: "bin", target: "/i", readonly: false },
+      { kind: "image", layers, source: "/", target: "/r", readonly: true },
+      {
+        kind: "cache",
+        key: "0".repeat(64),
+        source: "/",
+        target: "/c",
+        readonly: false,
+        uid: 1234,
+        gid: 65_534,
+        mode: 0o1750,
+        sharing: "locked",
+        seed: { layers, source: "etc" },
+      },
+    ];
+    await using own = await session(await who(), (base) => [step([base]), step([base])], driver);
+    const [host, ...steps] = await told(own.argv);
+    expect(host).toMatchObject({ driver });
+    const seen = (kept: string): string =>
+      `${owner} 1750\n1\n${kept}\n/i/busybox\n/i/x\ntouch: /r/x: Read-only file system\nrefused\n`;
+    const missing = "cat: can't open '/c/kept': No such file or directory";
+    expect(steps.slice(0, 2).map(({ text }) => text)).toEqual([seen(missing), seen("kept")]);
   });
 
   test("who may gain no privileges has root alone", async () => {
