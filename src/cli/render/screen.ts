@@ -1,5 +1,7 @@
 import type { Screen } from "./types.js";
 
+const DEFAULT_WIDTH = 80;
+
 /** A log: the status line is not shown. */
 export function logScreen(out: NodeJS.WritableStream): Screen {
   return {
@@ -14,7 +16,9 @@ export function logScreen(out: NodeJS.WritableStream): Screen {
 export function terminalScreen(out: NodeJS.WriteStream): Screen {
   let shown = "";
   const clear = "\r\x1b[K";
-  const draw = (text: string): string => text.slice(0, Math.max(0, (out.columns ?? 80) - 1));
+  // Some terminals say that they have no columns at all.
+  const width = (): number => (out.columns > 0 ? out.columns : DEFAULT_WIDTH) - 1;
+  const draw = (text: string): string => text.slice(0, width());
   return {
     line: (text) => {
       out.write(shown === "" ? `${text}\n` : `${clear}${text}\n${draw(shown)}`);

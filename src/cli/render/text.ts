@@ -25,6 +25,7 @@ export function textRenderer(screen: Screen, style: Style, verbosity: Verbosity)
 }
 
 interface RunningStep {
+  /** Without colours: the status line is cut by characters. */
   readonly tag: string;
   readonly text: string;
   readonly started: number;
@@ -99,7 +100,8 @@ class TextLog {
   #start({ step, text, time }: Of<"step-start">): void {
     const tag = this.#tag(step);
     const short = shorten(text);
-    this.#running.set(step, { tag, text: short, started: time });
+    const number = this.#numbers.get(step) ?? step;
+    this.#running.set(step, { tag: `[${number}]`, text: short, started: time });
     this.#info(`${tag} ${this.#style.bold(short)}`);
   }
 
