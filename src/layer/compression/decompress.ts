@@ -1,5 +1,4 @@
 import type { Transform } from "node:stream";
-import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import { type ErrorCode, TsbuildError, messageOf, unreachable } from "../../errors.js";
 import { bunzip2 } from "./bzip2.js";
@@ -64,7 +63,7 @@ async function* through(
   chunks: AsyncIterable<Uint8Array>,
   transform: Transform,
 ): AsyncGenerator<Uint8Array, void, void> {
-  const done = pipeline(chunks, transform);
+  const done = feed(chunks, transform);
   // Awaited below; until then a failure must not count as unhandled.
   done.catch(() => undefined);
   try {
@@ -74,6 +73,35 @@ async function* through(
     transform.destroy();
     await done.catch(() => undefined);
   }
+}
+
+/**
+ * Gives a stream one chunk after the other, the next when the last one has been read out again. Streams that know all
+ * of their input, as those of `pipeline` soon do, no longer wait for their reader: a bomb's content would lie in memory.
+ */
+async function feed(chunks: AsyncIterable<Uint8Array>, transform: Transform): Promise<void> {
+  try {
+    for await (const chunk of chunks) {
+      await written(transform, chunk);
+    }
+    transform.end();
+  } catch (error) {
+    transform.destroy(error instanceof Error ? error : new Error(messageOf(error)));
+    throw error;
+  }
+}
+
+/** A stream that is destroyed forgets the callbacks of its writes: its close has to do. */
+function written(transform: Transform, chunk: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const closed = (): void => reject(new Error("the stream was closed"));
+    transform.once("close", closed);
+    transform.write(chunk, (error) => {
+      transform.off("close", closed);
+      if (error) reject(error);
+      else resolve();
+    });
+  });
 }
 
 /** Remembers what its chunks threw, to tell their errors from the decompressor's. */

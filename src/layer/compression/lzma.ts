@@ -223,9 +223,13 @@ export class LzmaDecoder {
   }
 }
 
+/** What one chunk of LZMA2 holds at most: it is given out when it is complete, so it must fit. */
+const LARGEST_CHUNK = 2 * 1024 * 1024; // bytes
+
 /** The bytes that matches may look back on. It grows with what is written, up to its size. */
 export class LzmaWindow {
   readonly #size: number;
+  readonly #capacity: number;
   #bytes: Uint8Array;
   #at = 0;
   #total = 0;
@@ -234,7 +238,8 @@ export class LzmaWindow {
 
   constructor(size: number) {
     this.#size = size;
-    this.#bytes = new Uint8Array(Math.min(size, 1 << 16));
+    this.#capacity = Math.max(size, LARGEST_CHUNK);
+    this.#bytes = new Uint8Array(1 << 16);
   }
 
   /** Bytes since the last reset. */
@@ -267,7 +272,7 @@ export class LzmaWindow {
     for (let i = 0; i < length; i++) this.put(this.byteAt(distance));
   }
 
-  /** The last `count` bytes, copied. */
+  /** The last `count` bytes, a chunk's at most; copied. */
   last(count: number): Uint8Array {
     const out = new Uint8Array(count);
     const start = this.#at - count;
@@ -281,11 +286,11 @@ export class LzmaWindow {
   }
 
   #wrap(): void {
-    if (this.#bytes.length === this.#size) {
+    if (this.#bytes.length === this.#capacity) {
       this.#at = 0;
       return;
     }
-    const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * 2));
+    const larger = new Uint8Array(Math.min(this.#capacity, this.#bytes.length * 2));
     larger.set(this.#bytes);
     this.#bytes = larger;
   }

@@ -202,7 +202,7 @@ async function readIndex(queue: ByteQueue, blocks: readonly BlockSizes[]): Promi
     matches &&= (await number()) === stored;
     matches &&= (await number()) === original;
   }
-  while (size % 4 !== 0) matches &&= (await byte()) === 0;
+  while (matches && size % 4 !== 0) matches = (await byte()) === 0;
   const stored = await take(queue, 4);
   if (!matches || stored.readUInt32LE(0) !== sum)
     throw new DamagedError("the index of an xz stream is wrong");
