@@ -67,7 +67,9 @@ function describeDriver(driver: DriverName): void {
     });
     const nothingIsLeft = async (): Promise<void> => {
       expect(namesOf(await stage.seal())).toEqual([]);
-      expect(await readFile("/proc/mounts", "utf8")).not.toContain(lab.dir);
+      await eventually("the end of every mount", async () =>
+        (await isMounted(lab.dir)) ? undefined : true,
+      );
     };
 
     test("an image is seen as it is and cannot be written to", async () => {
@@ -253,6 +255,24 @@ function describeDriver(driver: DriverName): void {
       await second.view[Symbol.asyncDispose]();
     });
 
+    test("a step that is stopped leaves nothing, and its cache to others", async () => {
+      const stop = new AbortController();
+      const mounts = [
+        image(layers, { target: "/i", readonly: false }),
+        cache({ target: "/c", sharing: "locked" }),
+      ];
+      const options = { mounts, signal: stop.signal };
+      const stopped = stage.run("touch /c/begun /i/x; sleep 30", options);
+      const rejected = expect(stopped).rejects.toMatchObject({ code: "ABORTED" });
+      await heldCache(caches.path);
+      stop.abort();
+      await rejected;
+      const left = await readdir(join(lab.dir, "staging"));
+      expect(left.filter((name) => name.startsWith("mount-"))).toEqual([]);
+      expect(await stage.sh("ls /c; ls /i", { mounts })).toBe("begun\nbin\ncurrent\ndocs\nout\n");
+      await nothingIsLeft();
+    });
+
     test("a cache that nobody was told where to keep is an error", async () => {
       await using bare = await openLab(driver);
       const there = await bare.stage();
@@ -286,6 +306,13 @@ function describeDriver(driver: DriverName): void {
       expect(namesOf(await stage.seal())).toEqual([]);
     });
   });
+}
+
+/** Whether any process of the machine sees a mount of or on something in `directory`. */
+async function isMounted(directory: string): Promise<boolean> {
+  const processes = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const read = (pid: string) => readFile(`/proc/${pid}/mountinfo`, "utf8").catch(() => "");
+  return (await Promise.all(processes.map(read))).some((text) => text.includes(directory));
 }
 
 /** Waits until a step has taken a cache. */
