@@ -60,7 +60,6 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
 }
 
 function aborted(error: unknown): TsbuildError {
-  if (error instanceof TsbuildError && error.code === "ABORTED") return error;
   return new TsbuildError("ABORTED", "the build was stopped", { cause: error });
 }
 

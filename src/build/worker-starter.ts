@@ -6,6 +6,9 @@ import type { Worker } from "../worker/types.js";
 import type { Cleanup } from "./cleanup.js";
 import type { BuildOptions } from "./options.js";
 
+const SINGLE_ID =
+  "this user has no subordinate ids: whatever a step gives to another user belongs to root in the image";
+
 export interface StarterInput {
   readonly store: Store;
   readonly cleanup: Cleanup;
@@ -31,6 +34,7 @@ export function workerStarter(
     const { driver: name, refused } = worker.host;
     const note = refused.map((one) => `${one.driver}: ${one.because}`).join("; ");
     emit({ type: "driver", name, ...(note === "" ? {} : { note }) });
+    if (name.startsWith("single-id")) emit({ type: "notice", message: SINGLE_ID });
     return worker;
   };
   let worker: Promise<Worker> | undefined;

@@ -4,13 +4,14 @@ import type { ProcessOutput } from "../worker/sandbox/types.js";
 import type { SealOptions, StepSpec, View, Worker } from "../worker/types.js";
 import type { Layers } from "./layers.js";
 import { OutputTail } from "./output-tail.js";
-import type { FinishedStep } from "./types.js";
+import type { Emit, FinishedStep } from "./types.js";
 
 export interface StageViewInput {
   readonly store: Store;
   readonly layers: Layers;
   readonly worker: () => Promise<Worker>;
   readonly signal: AbortSignal;
+  readonly emit: Emit;
 }
 
 /** A stage's root filesystem: opened by its first step that needs one, and brought up to the stage's layers at each. */
@@ -26,13 +27,15 @@ export class StageView implements AsyncDisposable {
 
   /** A view with all the image's layers. Unpacking leaves their indexes in the store. */
   async open(image: Image): Promise<View> {
-    const { layers, signal } = this.#input;
+    const { layers, signal, emit } = this.#input;
     const missing = image.layers.slice(this.#held);
     const blobs = await Promise.all(missing.map((layer) => layers.blob(layer)));
     if (this.#view === undefined) {
       const worker = await this.#input.worker();
       this.#view = await worker.prepare(blobs, signal);
       await this.#adoptIndexes(worker);
+      for (const message of (await worker.takeWarnings?.()) ?? [])
+        emit({ type: "notice", message });
     } else {
       for (const blob of blobs) await this.#view.add(blob, signal);
     }

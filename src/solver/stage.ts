@@ -51,12 +51,12 @@ export function stageName(plan: StagePlan, index: number): string {
 
 /** Runs one stage from its base to its last instruction. */
 export async function solveStage(index: number, services: StageServices): Promise<StageState> {
-  const { plan, store, worker, signal } = services.input;
+  const { plan, store, worker, signal, emit } = services.input;
   const planned = plan.all[index];
   if (planned === undefined) {
     throw new TsbuildError("INTERNAL", `stage ${index} is not part of the plan`);
   }
-  await using view = new StageView({ store, layers: services.layers, worker, signal });
+  await using view = new StageView({ store, layers: services.layers, worker, signal, emit });
   const stage: RunningStage = { index, planned, services, view };
   const base = { ...services, warn: () => undefined };
   const { state, triggers } = await step(stage, planned.stage.from, 0, () =>
