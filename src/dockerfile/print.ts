@@ -177,7 +177,11 @@ function argumentsOf(
     case "USER":
       return instruction.user.text;
     case "EXPOSE":
-      return instruction.ports.map(({ text }) => text).join(" ");
+      // As they stood: a no-break space at the end of a word is trimmed where that word comes last.
+      return instruction.ports
+        .toSorted((a, b) => a.span.start - b.span.start)
+        .map(({ text }) => text)
+        .join(" ");
     case "VOLUME":
       return listText(instruction.paths.map(({ text }) => text));
     case "STOPSIGNAL":

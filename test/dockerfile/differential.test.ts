@@ -104,7 +104,15 @@ function ourDetails(instruction: Instruction): unknown {
       return instruction.paths.map((path) => path.text);
     case "WORKDIR":
       return instruction.path.text;
-    default:
+    case "ADD":
+    case "ENTRYPOINT":
+    case "EXPOSE":
+    case "HEALTHCHECK":
+    case "MAINTAINER":
+    case "ONBUILD":
+    case "SHELL":
+    case "STOPSIGNAL":
+    case "USER":
       throw new Error(`not generated: ${instruction.kind}`);
   }
 }

@@ -89,6 +89,7 @@ describe("what could be read as something else", () => {
       "a name with << in it",
       'FROM x\nCOPY ["a", "<<E", "b"]\nCOPY ["it\'s", "<<E", "b"]\nCOPY a<<b c',
     ],
+    ["a port that ends with a no-break space", "FROM x\nEXPOSE 8\u00a0 $P 1"],
     ["a name that ends with an escape", 'FROM x\nLABEL \\  d" e=f\nENV a\\ b c=d'],
     ["a heredoc behind an escaped blank", "FROM x\nCOPY \\  <<E \\  /x\nE"],
     ["words that are JSON together", 'FROM x\nCOPY ["[\\"a\\",", "\\"b\\"]"]'],
