@@ -57,7 +57,7 @@ function serve(): void {
     calls: {
       process: openProcessCalls(libc),
       mounts: openMountCalls(libc),
-      files: openFileCalls(),
+      files: openFileCalls(libc),
       locks: openLockCalls(libc),
     },
     roots: new Map(),

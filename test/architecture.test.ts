@@ -96,3 +96,15 @@ test("every file below src belongs to a room", () => {
   const strays = readdirSync("src").filter((name) => !rooms.has(name.replace(/\.ts$/, "")));
   expect(strays).toEqual([]);
 });
+
+test("each package has one importing file", () => {
+  const importers = new Map<string, Set<string>>();
+  for (const room of Object.keys(MAY_IMPORT)) {
+    for (const { file, target } of imports(room)) {
+      if (!target.startsWith("npm:")) continue;
+      importers.set(target, (importers.get(target) ?? new Set()).add(file));
+    }
+  }
+  const shared = [...importers].filter(([, files]) => files.size > 1);
+  expect(shared.map(([name, files]) => `${name}: ${[...files].join(", ")}`)).toEqual([]);
+});

@@ -2,6 +2,7 @@ import { TsbuildError } from "../errors.js";
 import type { DiffId } from "../oci/digest.js";
 import type { LayerHost, LayerHostOptions, StageRoot } from "./layer-host-types.js";
 import { openFileCalls } from "./linux/files.js";
+import { loadLibc } from "./linux/libc.js";
 import { openRootThreads } from "./root-threads.js";
 import { openLayerDirectories } from "./snapshot/layer-directories.js";
 import { openOverlayRoot } from "./snapshot/overlay.js";
@@ -44,8 +45,7 @@ function createTools(
   return {
     options,
     threads,
-    calls: openFileCalls(),
-    // The directory is this build's, the process one of several that it may start after another.
+    calls: openFileCalls(loadLibc()),
     stagingPath: (suffix) => `${options.staging}/root-${process.pid}-${names++}${suffix}`,
     indexes: {
       add(diffId, file) {

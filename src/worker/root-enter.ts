@@ -1,14 +1,15 @@
 import { closeSync, constants, openSync } from "node:fs";
 import { errnoOf } from "../errors.js";
-import {
-  CLONE_FS,
-  CLONE_NEWNS,
-  type FileCalls,
-  MNT_DETACH,
-  MS_BIND,
-  MS_PRIVATE,
-  MS_REC,
-} from "./linux/files.js";
+import type { MountCalls } from "./linux/mount.js";
+import type { PlaceCalls } from "./linux/place.js";
+import { CLONE, type ProcessCalls } from "./linux/process.js";
+
+/** What going into a root takes. */
+export interface DoorCalls {
+  readonly process: Pick<ProcessCalls, "unshare" | "setns">;
+  readonly mounts: Pick<MountCalls, "makePrivate" | "bind" | "enterRoot">;
+  readonly place: PlaceCalls;
+}
 
 /** A thread that can go into a root and come back. */
 export interface RootDoor {
@@ -25,9 +26,9 @@ export interface RootDoor {
  * Parts this thread's root, working directory and umask (0 from now on) from those of the process. Where a seccomp
  * profile refuses chroot(2), as CRI-O's does without CAP_SYS_CHROOT, entering is done with a mount namespace instead.
  */
-export function openRootDoor(calls: FileCalls): RootDoor {
-  calls.unshare(CLONE_FS);
-  calls.umask(0);
+export function openRootDoor(calls: DoorCalls): RootDoor {
+  calls.process.unshare(CLONE.FS);
+  calls.place.umask(0);
   let back: (() => void) | undefined;
   return {
     enter(root) {
@@ -46,38 +47,36 @@ export function openRootDoor(calls: FileCalls): RootDoor {
   };
 }
 
-function enterByChroot(calls: FileCalls, root: string): () => void {
+function enterByChroot({ place }: DoorCalls, root: string): () => void {
   const home = openSync("/", constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    calls.chroot(root);
-    calls.chdir("/");
+    place.chroot(root);
+    place.chdir("/");
   } catch (error) {
     closeSync(home);
     throw error;
   }
   return () => {
-    calls.fchdir(home);
-    calls.chroot(".");
+    place.fchdir(home);
+    place.chroot(".");
     closeSync(home);
   };
 }
 
-function enterByPivot(calls: FileCalls, root: string): () => void {
+function enterByPivot(calls: DoorCalls, root: string): () => void {
   const home = openSync("/proc/thread-self/ns/mnt", constants.O_RDONLY);
   try {
-    calls.unshare(CLONE_NEWNS);
-    calls.mount("none", "/", "", MS_REC | MS_PRIVATE, "");
-    calls.mount(root, root, "", MS_BIND | MS_REC, "");
-    calls.chdir(root);
-    calls.pivotRoot(".", ".");
-    calls.umount(".", MNT_DETACH);
-    calls.chdir("/");
+    calls.process.unshare(CLONE.NEWNS);
+    calls.mounts.makePrivate();
+    calls.mounts.bind(root, root);
+    calls.place.chdir(root);
+    calls.mounts.enterRoot();
   } catch (error) {
     closeSync(home);
     throw error;
   }
   return () => {
-    calls.setns(home, CLONE_NEWNS);
+    calls.process.setns(home, CLONE.NEWNS);
     closeSync(home);
   };
 }

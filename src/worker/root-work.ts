@@ -23,6 +23,10 @@ import { removeTreeSync } from "./root-remove.js";
 import { liveEntry } from "./root-stats.js";
 import { readXattrs } from "./root-xattrs.js";
 import { type FileCalls, openFileCalls } from "./linux/files.js";
+import { loadLibc } from "./linux/libc.js";
+import { openMountCalls } from "./linux/mount.js";
+import { openPlaceCalls } from "./linux/place.js";
+import { openProcessCalls } from "./linux/process.js";
 import { openLowerDirectories } from "./snapshot/lower-directories.js";
 import { awaitClock, compareScan, scan, scanChanges } from "./snapshot/scan.js";
 import { type ScanRecords, transferOf } from "./snapshot/scan-records.js";
@@ -41,8 +45,13 @@ interface Place {
 
 /** What the thread does with a job. It is outside of every root before and after each. */
 export function openRootWork(): (job: RootJob, signal: AbortSignal) => Promise<WorkResult> {
-  const calls = openFileCalls();
-  const place: Place = { calls, door: openRootDoor(calls) };
+  const libc = loadLibc();
+  const door = openRootDoor({
+    process: openProcessCalls(libc),
+    mounts: openMountCalls(libc),
+    place: openPlaceCalls(libc),
+  });
+  const place: Place = { calls: openFileCalls(libc), door };
   return async (job, signal) => {
     try {
       return await work(place, job, signal);

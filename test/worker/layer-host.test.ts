@@ -21,6 +21,7 @@ import { diffIdFromHex, hexOf } from "../../src/oci/digest.js";
 import { createLayerHost } from "../../src/worker/layer-host.js";
 import type { LayerHost, SnapshotDriver } from "../../src/worker/layer-host-types.js";
 import { openFileCalls } from "../../src/worker/linux/files.js";
+import { loadLibc } from "../../src/worker/linux/libc.js";
 import type { LayerBlob } from "../../src/worker/types.js";
 import { type Bundle, bundleForChildren } from "./snapshot-bundle.js";
 import { playAll, unplayable } from "./snapshot-suite.js";
@@ -92,7 +93,7 @@ describe.skipIf(because !== undefined)(`a layer host${because ?? ""}`, () => {
       expect(statSync(mount.upper).mode).toBe(base === one ? 0o40751 : 0o40755);
       root.end();
       if (base === one) {
-        const value = openFileCalls().getXattr(join(mount.lower[0]!, "app"), "user.note");
+        const value = openFileCalls(loadLibc()).getXattr(join(mount.lower[0]!, "app"), "user.note");
         expect(value?.toString()).toBe("below");
       }
     }
@@ -169,7 +170,7 @@ describe.skipIf(because !== undefined)(`a layer host${because ?? ""}`, () => {
     await using _host = host;
     await expect(host.prepare([bad], signal)).rejects.toMatchObject({ code: "STORE_FAILED" });
     expect(readdirSync(layers)).toEqual([]);
-    expect(readdirSync(staging).filter((name) => !name.endsWith(".index"))).toEqual([]);
+    expect(readdirSync(staging)).toEqual([]);
     // The host goes on.
     await using root = await host.prepare([good], signal);
     expect(root.begin().kind).toBe("overlay");
@@ -197,7 +198,7 @@ describe.skipIf(because !== undefined)(`a layer host${because ?? ""}`, () => {
       stop.abort();
       await settled;
       expect(readdirSync(layers)).toEqual([]);
-      expect(left()).toEqual([]);
+      expect(readdirSync(staging)).toEqual([]);
     }
     rmSync(plain.path);
     rmSync(path);
@@ -234,7 +235,7 @@ describe.skipIf(because !== undefined)(`a layer host${because ?? ""}`, () => {
     await using root = await host.prepare([layer(directory("d", 0o755, { xattrs }))], signal);
     const mount = root.begin();
     if (mount.kind !== "overlay") throw new Error("no overlay");
-    const names = openFileCalls().listXattrs(join(mount.lower[0]!, "d")).map(String);
+    const names = openFileCalls(loadLibc()).listXattrs(join(mount.lower[0]!, "d")).map(String);
     expect(names).toEqual(["user.overlay.overlay.opaque"]);
   });
 
@@ -266,7 +267,7 @@ describe.skipIf(because !== undefined)(`a layer host${because ?? ""}`, () => {
     const times = lstatSync(mount.path, { bigint: true });
     mkdirSync(join(mount.path, "proc"));
     rmSync(join(mount.path, "proc"), { recursive: true });
-    openFileCalls().utimes(mount.path, times.mtimeNs);
+    openFileCalls(loadLibc()).utimes(mount.path, times.mtimeNs);
     writeFileSync(join(mount.path, "d/new"), "x");
     root.end([""]);
     const { blobFile } = await root.seal(OPTIONS, signal);

@@ -13,11 +13,15 @@ import { diffIdFromHex } from "../../src/oci/digest.js";
 import { createLayerHost } from "../../src/worker/layer-host.js";
 import type { LayerHost, SnapshotDriver } from "../../src/worker/layer-host-types.js";
 import { openFileCalls } from "../../src/worker/linux/files.js";
+import { loadLibc } from "../../src/worker/linux/libc.js";
+import { openMountCalls } from "../../src/worker/linux/mount.js";
 import type { RootMount } from "../../src/worker/snapshot/types.js";
 import type { LayerBlob, SealedFiles } from "../../src/worker/types.js";
 import type { Scenario, ScenarioResult, State } from "./snapshot-scenario.js";
 
-const calls = openFileCalls();
+const libc = loadLibc();
+const calls = openFileCalls(libc);
+const mounts = openMountCalls(libc);
 const signal = new AbortController().signal;
 
 async function play(
@@ -142,11 +146,11 @@ function inside<T>(mount: RootMount, use: (path: string) => T): T {
   if (mount.kind === "directory") return use(mount.path);
   const { lower, upper, work, target } = mount;
   const options = `userxattr,lowerdir=${lower.join(":")},upperdir=${upper},workdir=${work}`;
-  calls.mount("overlay", target, "overlay", 0, options);
+  mounts.mount("overlay", target, "overlay", 0, options);
   try {
     return use(target);
   } finally {
-    calls.umount(target, 0);
+    mounts.unmount(target);
   }
 }
 

@@ -7,10 +7,19 @@ export type CValue = number | bigint | string | null | Uint8Array | readonly (st
 /** A C function whose result of -1 is thrown as a {@link SystemCallError}. */
 export type CFunction = (...values: readonly CValue[]) => number;
 
+/** A C function as it is: its caller looks at the result, and asks for the errno before it calls anything else. */
+export type BareFunction = (...values: readonly CValue[]) => number | bigint;
+
 /** The C library of this process. Made once per process or thread and handed on: loading takes about 10 ms. */
 export interface Libc {
   /** Declares a function by its C prototype, such as "int chroot(const char *path)". */
   declare(prototype: string): CFunction;
+  /** The same for what is called once a file, or fails as often as not: without the cost of checking. */
+  declareBare(prototype: string): BareFunction;
+  /** Of the last failed call of this thread: the number, as in `os.constants.errno`. */
+  errno(): number;
+  /** The last failed call of this thread as an error. `about`: the path or descriptor that it was made for. */
+  failure(syscall: string, about: string | Buffer): SystemCallError;
   /** Declares a system call that the C library may lack a wrapper for, by number; `types` are those of its arguments. */
   declareCall(name: string, number: number, types: readonly string[]): CFunction;
 }
@@ -21,8 +30,8 @@ export class SystemCallError extends Error {
   readonly code: string;
   readonly syscall: string;
 
-  constructor(syscall: string, code: string) {
-    super(`${syscall}: ${describe(code)}`);
+  constructor(syscall: string, code: string, about?: string) {
+    super(`${syscall}${about === undefined ? "" : ` '${about}'`}: ${describe(code)}`);
     this.code = code;
     this.syscall = syscall;
   }
@@ -42,6 +51,10 @@ export function loadLibc(): Libc {
       const name = /(\w+)\s*\(/.exec(prototype)?.[1] ?? prototype;
       return checked(name, library.func(prototype));
     },
+    declareBare: (prototype) => library.func(prototype) as BareFunction,
+    errno: () => koffi.errno(),
+    failure: (syscall, about) =>
+      new SystemCallError(syscall, errnoName(koffi.errno()), about.toString()),
     declareCall: (name, number, types) => {
       const call = library.func("syscall", "long", ["long", ...types]);
       return checked(name, (...values) => call(number, ...values));
@@ -59,6 +72,7 @@ function errnoName(number: number): string {
 function describe(code: string): string {
   const texts: Readonly<Record<string, string>> = {
     EPERM: "operation not permitted",
+    EEXIST: "file already exists",
     EACCES: "permission denied",
     ENOENT: "no such file or directory",
     EINVAL: "invalid argument",

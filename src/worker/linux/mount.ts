@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { errnoOf } from "../../errors.js";
 import type { Libc } from "./libc.js";
+import { openPlaceCalls } from "./place.js";
 
 /** Flags of mount(2). */
 export const MS = {
@@ -47,7 +48,7 @@ export function openMountCalls(libc: Libc): MountCalls {
     "int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)",
   );
   const umount = libc.declare("int umount2(const char *target, int flags)");
-  const chroot = libc.declare("int chroot(const char *path)");
+  const place = openPlaceCalls(libc);
   const setattr = libc.declareCall("mount_setattr", SYS_MOUNT_SETATTR, [
     "int",
     "const char *",
@@ -96,9 +97,9 @@ export function openMountCalls(libc: Libc): MountCalls {
         // Docker's seccomp profile refuses pivot_root even to CAP_SYS_ADMIN; EINVAL: "/" is the initial ramfs.
         if (!["EPERM", "ENOSYS", "EINVAL"].includes(errnoOf(error) ?? "")) throw error;
         mount(".", "/", null, MS.MOVE, null);
-        chroot(".");
+        place.chroot(".");
       }
-      process.chdir("/");
+      place.chdir("/");
     },
   };
 }

@@ -19,7 +19,7 @@ function main(): void {
   const processCalls = openProcessCalls(libc);
   const mounts = openMountCalls(libc);
   const credentials = openCredentialCalls(libc);
-  const files = openFileCalls();
+  const files = openFileCalls(libc);
   processCalls.dieWithParent();
   const order = decodeOrder(readExactly);
   // Closed without an order: nobody needs this process.
