@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { TsbuildError } from "../errors.js";
 import type { DiffId } from "../oci/digest.js";
 import type { LayerHost, LayerHostOptions, StageRoot } from "./layer-host-types.js";
@@ -38,6 +39,8 @@ function createTools(
   options: LayerHostOptions,
   threads: ReturnType<typeof openRootThreads>,
 ): SnapshotTools {
+  // The directory is this build's, and the process, whose id is 1, one of several that it may start.
+  const prefix = `root-${randomBytes(6).toString("hex")}`;
   let names = 0;
   const known = new Set<DiffId>();
   let indexes: { readonly diffId: DiffId; readonly file: string }[] = [];
@@ -46,7 +49,7 @@ function createTools(
     options,
     threads,
     calls: openFileCalls(loadLibc()),
-    stagingPath: (suffix) => `${options.staging}/root-${process.pid}-${names++}${suffix}`,
+    stagingPath: (suffix) => `${options.staging}/${prefix}-${names++}${suffix}`,
     indexes: {
       add(diffId, file) {
         if (known.has(diffId)) return false;

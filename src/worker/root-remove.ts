@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { lstatSync, readdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { errnoOf } from "../errors.js";
 import type { FsPath } from "./root-names.js";
@@ -26,7 +27,6 @@ export function removeTreeSync(path: FsPath): void {
 /** Deletes everything below a directory, however deep. */
 export function emptyDirectory(path: FsPath): void {
   const top = Buffer.from(path);
-  let moved = 0;
   // Directories still to empty, each behind the one that it stands in. One is read again after what it holds is gone,
   // so the topmost comes last and finds what was moved there.
   const stack: Buffer[] = [top];
@@ -38,11 +38,10 @@ export function emptyDirectory(path: FsPath): void {
       if (!entry.isDirectory()) unlinkSync(child);
       else if (child.length < LONG_PATH) inner.push(child);
       else {
-        // Too long to go on below it: it goes on at the top, under a name that no image has.
-        const shallow = Buffer.concat([
-          top,
-          Buffer.from(`/.\u0001tsbuild-${process.pid}-${moved++}`),
-        ]);
+        // Too long to go on below it: it goes on at the top, under a name that no image has,
+        // nor a removal that was killed.
+        const name = `/.\u0001tsbuild-${randomBytes(6).toString("hex")}`;
+        const shallow = Buffer.concat([top, Buffer.from(name)]);
         renameSync(child, shallow);
       }
     }
