@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { mkdir, rename, rm, stat, unlink } from "node:fs/promises";
+import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, messageOf, TsbuildError } from "../../errors.js";
 import { type DiffId, hexOf } from "../../oci/digest.js";
-import type { Unpacked } from "../root-jobs.js";
+import type { Unpacked, UnpackJob } from "../root-jobs.js";
 import { OPAQUE, OPAQUE_VALUE } from "../root-xattrs.js";
 import type { LayerBlob } from "../types.js";
 import { hidesLayersBelow, markRootImplied } from "./root-state.js";
@@ -79,7 +79,7 @@ async function findOrUnpack(
   const directory = tools.stagingPath(".layer");
   await mkdir(directory);
   try {
-    const unpacked = await unpack(tools, layer, directory, signal);
+    const unpacked = await unpack(tools, layer, { directory, form: "lower" }, signal);
     const implied = unpacked.impliedDirectories.filter((path) => path !== "");
     if (unpacked.impliedDirectories.includes("")) markRootImplied(tools.calls, directory);
     if (unpacked.opaqueRoot) tools.calls.setXattr(directory, OPAQUE, OPAQUE_VALUE);
@@ -97,28 +97,26 @@ async function findOrUnpack(
   }
 }
 
-async function unpack(
+/** Shared by everything that unpacks: the index goes to whoever takes it, refusals become warnings. */
+export async function unpack(
   tools: SnapshotTools,
   layer: LayerBlob,
-  directory: string,
+  { directory, form }: Pick<UnpackJob, "directory" | "form">,
   signal: AbortSignal,
 ): Promise<Unpacked> {
   const { singleId, idMap } = tools.options;
   const indexFile = tools.stagingPath(".index");
-  const job = { directory, form: "lower" as const, layer, indexFile, singleId, idMap };
-  return finishUnpack(tools, layer, indexFile, await tools.threads.run("unpack", job, signal));
-}
-
-/** Shared by everything that unpacks: the index goes to whoever takes it, refusals become warnings. */
-export async function finishUnpack(
-  tools: SnapshotTools,
-  layer: LayerBlob,
-  indexFile: string,
-  unpacked: Unpacked,
-): Promise<Unpacked> {
-  if (!tools.indexes.add(layer.diffId, indexFile)) await unlink(indexFile);
-  tools.warnings.add(unpacked.skipped);
-  return unpacked;
+  const job = { directory, form, layer, indexFile, singleId, idMap };
+  let taken = false;
+  try {
+    const unpacked = await tools.threads.run("unpack", job, signal);
+    taken = tools.indexes.add(layer.diffId, indexFile);
+    tools.warnings.add(unpacked.skipped);
+    return unpacked;
+  } finally {
+    // Of an unpacking that failed, too. What cannot be deleted goes with the staging directory in the end.
+    if (!taken) await rm(indexFile, { force: true }).catch(() => undefined);
+  }
 }
 
 /**

@@ -2,7 +2,7 @@ import { mkdir, unlink } from "node:fs/promises";
 import { TsbuildError } from "../../errors.js";
 import type { StageRoot } from "../layer-host-types.js";
 import type { LayerBlob, SealedFiles, SealOptions } from "../types.js";
-import { discard, finishUnpack } from "./layer-directories.js";
+import { discard, unpack } from "./layer-directories.js";
 import { applyRootState, DEFAULT_ROOT } from "./root-state.js";
 import { type ScanRecords, transferOf } from "./scan-records.js";
 import { sealedFiles, sealTarget, type SnapshotTools } from "./tools.js";
@@ -41,12 +41,7 @@ class PlainRoot implements StageRoot {
   }
 
   async apply(layer: LayerBlob, signal: AbortSignal): Promise<void> {
-    const { singleId, idMap } = this.#tools.options;
-    const indexFile = this.#tools.stagingPath(".index");
-    const directory = this.#directory;
-    const job = { directory, form: "plain" as const, layer, indexFile, singleId, idMap };
-    const unpacked = await this.#tools.threads.run("unpack", job, signal);
-    await finishUnpack(this.#tools, layer, indexFile, unpacked);
+    await unpack(this.#tools, layer, { directory: this.#directory, form: "plain" }, signal);
   }
 
   /** From here on changes count. */
