@@ -70,8 +70,8 @@ export async function packLayer(
  * Loads what a compression needs. A thread that chroots itself calls it before, since modules cannot be found
  * afterwards. @throws TsbuildError HOST_UNSUPPORTED
  */
-export async function prepareCompression(compression: Compression): Promise<Zstd | undefined> {
-  return compression === "zstd" ? await loadZstd() : undefined;
+export function prepareCompression(compression: Compression): Promise<Zstd | undefined> {
+  return compression === "zstd" ? loadZstd() : Promise.resolve(undefined);
 }
 
 function createSink(options: PackOptions, zstd: Zstd | undefined, output: Output): BlockSink {

@@ -115,7 +115,8 @@ function ustarBlock(
   name: readonly [Uint8Array, Uint8Array],
   link: Uint8Array,
 ): Buffer {
-  const block = Buffer.alloc(BLOCK);
+  // From the pool: a million headers of their own would wait for the garbage collector.
+  const block = Buffer.allocUnsafe(BLOCK).fill(0);
   block.set(name[1].subarray(0, 100), 0);
   writeOctal(block, 100, 8, entry.mode & 0o7777);
   writeOctal(block, 108, 8, entry.uid > MAX_OCTAL_7 ? 0 : entry.uid);
