@@ -12,6 +12,7 @@ import { imageOfFiles } from "./file-images.js";
 import { fromImage } from "./from-image.js";
 import { Layers } from "./layers.js";
 import { solveStage, stageSteps, type StageServices } from "./stage.js";
+import { createdAt } from "./state.js";
 import type { SolveInput, StageState } from "./types.js";
 
 /**
@@ -113,7 +114,7 @@ function exportedStages(plan: StagePlan): ReadonlySet<number> {
 function finished(state: StageState, { options }: SolveInput): Image {
   const { image } = state;
   const labels = { ...image.config.labels, ...Object.fromEntries(options.labels) };
-  const created = image.history.at(-1)?.created ?? image.config.created;
+  const created = createdAt(options) ?? image.history.at(-1)?.created ?? image.config.created;
   return {
     ...image,
     format: options.imageFormat ?? image.format,

@@ -11,7 +11,7 @@ import type { Layers } from "./layers.js";
 import { locateError } from "./locate-error.js";
 import { StageView } from "./stage-view.js";
 import { startStage } from "./stage-base.js";
-import { advance } from "./state.js";
+import { advance, createdAt } from "./state.js";
 import { createTools } from "./tools.js";
 import type { SolveInput, SourceStage, StageInstruction, StageState } from "./types.js";
 
@@ -150,16 +150,16 @@ async function step<T>(
     return result;
   } catch (error) {
     const located = locateError(error, instruction.span, signal);
-    emit({ type: "step-failed", step: id, message: messageOf(located) });
+    // Of several steps that end, only the one that failed says why.
+    const own = located !== error && !signal.aborted;
+    const message = own ? messageOf(located) : "stopped: another step failed";
+    emit({ type: "step-failed", step: id, message });
     throw located;
   }
 }
 
 function createdNow({ input }: StageServices): string {
-  const epoch = input.options.sourceDateEpoch;
-  const date = epoch === undefined ? new Date() : new Date(epoch * 1000);
-  // As Go prints it: no fraction where there is none.
-  return date.toISOString().replace(".000Z", "Z");
+  return createdAt(input.options) ?? new Date().toISOString().replace(".000Z", "Z");
 }
 
 function source(stage: RunningStage, name: string): SourceStage {

@@ -77,6 +77,13 @@ export function advance(
   return { ...state, image: { ...image, layers, history } };
 }
 
+/** `SOURCE_DATE_EPOCH` in RFC 3339, when there is one. */
+export function createdAt({ sourceDateEpoch }: SolveOptions): string | undefined {
+  if (sourceDateEpoch === undefined) return undefined;
+  // As Go prints it: no fraction where there is none.
+  return new Date(sourceDateEpoch * 1000).toISOString().replace(".000Z", "Z");
+}
+
 /** When what the build makes is said to have been made. Nanoseconds since the epoch. */
 export function createdNs({ sourceDateEpoch }: SolveOptions): bigint {
   const ms = sourceDateEpoch === undefined ? BigInt(Date.now()) : BigInt(sourceDateEpoch) * 1000n;

@@ -1,3 +1,4 @@
+import { locate } from "../dockerfile/index.js";
 import type { Diagnostic } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
 import type { Tree } from "../oci/tree.js";
@@ -38,6 +39,7 @@ export function createTools({ services, index, at, warn, running }: ToolsInput):
     plan,
     at,
     warn,
+    notice: (message) => emit({ type: "notice", message: `${placeOf(at)}: ${message}` }),
     escape: input.escape,
     context: input.context,
     secret: input.secret,
@@ -60,6 +62,10 @@ export function createTools({ services, index, at, warn, running }: ToolsInput):
     },
     temporaryFile: (suffix) => store.stagingPath(suffix),
   };
+}
+
+function placeOf({ span }: StageInstruction): string {
+  return `${span.file.path}:${locate(span).line}`;
 }
 
 function live(running: RunningTools | undefined): RunningTools {

@@ -97,6 +97,8 @@ export interface Tools {
   /** The instruction that is being looked at: for the places of warnings. */
   readonly at: StageInstruction;
   warn(diagnostics: readonly Diagnostic[]): void;
+  /** Says what a step found that is no error; the instruction's place is put before it. */
+  notice(message: string): void;
   /** The main build context. */
   context(): Promise<FileSource>;
   /** The stage, image or context that `--from` names. */

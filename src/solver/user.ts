@@ -37,13 +37,13 @@ const MAX_ID = 0xffff_fffe;
 
 /**
  * The owner that `--chown=user[:group]` and the user of a WORKDIR name: a number is itself, and without a group its group
- * too; a name has its uid and gid of /etc/passwd, a group's name its gid of /etc/group; `root` is 0 everywhere.
+ * too; a name has its uid and gid of /etc/passwd, a group's name its gid of /etc/group; `root`, and a user that is left out, is 0 everywhere.
  * @throws TsbuildError DOCKERFILE_INVALID for a name where there is no filesystem yet (FROM scratch)
  */
 export function resolveOwner(root: Tree, spec: string): ResolvedOwner {
   const [user, group] = split(spec);
   const unknown: string[] = [];
-  const named = [user, group].find((part) => part !== undefined && readId(part) === undefined);
+  const named = [user, group].find((part) => isGiven(part) && readId(part) === undefined);
   if (named !== undefined && root.list("").length === 0) {
     throw new TsbuildError(
       "DOCKERFILE_INVALID",
@@ -51,12 +51,12 @@ export function resolveOwner(root: Tree, spec: string): ResolvedOwner {
       { hint: "use numbers" },
     );
   }
-  const id = readId(user);
+  const id = isGiven(user) ? readId(user) : 0;
   const line = id === undefined ? readPasswd(root).find(({ name }) => name === user) : undefined;
   if (id === undefined && line === undefined) unknown.push(user);
   const uid = id ?? line?.uid ?? 0;
   const primary = id ?? line?.gid ?? 0;
-  if (group === undefined) return { uid, gid: primary, unknown };
+  if (!isGiven(group)) return { uid, gid: primary, unknown };
   const gid = readId(group) ?? readGroups(root).find(({ name }) => name === group)?.gid;
   if (gid === undefined) unknown.push(group);
   return { uid, gid: gid ?? primary, unknown };
@@ -91,6 +91,11 @@ export function resolveUser(root: Tree, spec: string): ResolvedUser {
 function split(spec: string): readonly [string, string | undefined] {
   const colon = spec.indexOf(":");
   return colon < 0 ? [spec, undefined] : [spec.slice(0, colon), spec.slice(colon + 1)];
+}
+
+/** `:group` and `user:` leave one of the two out. */
+function isGiven(part: string | undefined): part is string {
+  return part !== undefined && part !== "";
 }
 
 /** `root` is 0 unless the image says otherwise. */

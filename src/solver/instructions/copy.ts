@@ -5,11 +5,11 @@ import type { FileSource } from "../../context/types.js";
 import { TsbuildError } from "../../errors.js";
 import { redactUrl } from "../../internal/redact.js";
 import type { SealedLayer } from "../../layer/types.js";
-import type { FileEntry } from "../../oci/tree.js";
+import type { FileEntry, Tree } from "../../oci/tree.js";
 import { parseChmod } from "../copy/chmod.js";
 import { expandSource } from "../copy/expand.js";
 import { planCopy } from "../copy/plan-copy.js";
-import type { CopyItem, CopyRequest } from "../copy/types.js";
+import type { CopyItem, CopyRequest, Owner } from "../copy/types.js";
 import { createdNs } from "../state.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { resolveOwner } from "../user.js";
@@ -99,11 +99,24 @@ export async function copyRequest(
     target: copy.target,
     workdir: state.image.config.workingDir,
     createdNs: createdNs(tools.options),
-    owner: copy.chown === undefined ? undefined : resolveOwner(root, copy.chown),
+    owner: copy.chown === undefined ? undefined : ownerOf(root, copy.chown, tools),
     chmod: copy.chmod === undefined ? undefined : parseChmod(copy.chmod),
     exclude: copy.exclude,
     link: copy.link,
   };
+}
+
+/** BuildKit takes a name that the image does not know for root, without a word. */
+function ownerOf(root: Tree, chown: string, tools: Tools): Owner {
+  const { uid, gid, unknown } = resolveOwner(root, chown);
+  if (unknown.length > 0) {
+    const names = unknown.map((name) => JSON.stringify(name)).join(" and ");
+    const are = unknown.length > 1 ? "are" : "is";
+    tools.notice(
+      `--chown=${chown}: ${names} ${are} not in the image's /etc/passwd or /etc/group; the owner is ${uid}:${gid}`,
+    );
+  }
+  return { uid, gid };
 }
 
 /** Paths of one source, and heredocs. */
