@@ -18,7 +18,7 @@ const namesOfLazyPackages = {
         : undefined,
     );
     plugins.onLoad({ filter: /.*/, namespace: "lazy" }, ({ path }) => ({
-      contents: `export { default, ${namesOf(path)} } from ${JSON.stringify(path)};`,
+      contents: `export { default, ${namesOf(path).join(", ")} } from ${JSON.stringify(path)};`,
       resolveDir: process.cwd(),
     }));
   },

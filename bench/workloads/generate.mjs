@@ -166,7 +166,7 @@ function nodeApp(dir, from) {
     archive,
     "node_modules",
   ]);
-  if (tar.status !== 0) throw new Error(`tar: ${tar.stderr}`);
+  if (tar.status !== 0) throw new Error(`tar: ${tar.stderr.toString()}`);
   rmSync(modules, { recursive: true });
   put(
     join(dir, "package.json"),
@@ -176,7 +176,7 @@ function nodeApp(dir, from) {
   for (let i = 0; i < 100; i++) {
     put(
       join(dir, "src", `m${i}.js`),
-      `exports.v${i} = ${i};\n/*${sourceText(seeded(100 + i), 8_000)}*/\n`,
+      `exports.v${i} = ${i};\n/*${sourceText(seeded(100 + i), 8_000).toString()}*/\n`,
     );
   }
   put(join(dir, "build.js"), BUILD_JS);
