@@ -122,7 +122,7 @@ test("keys come in a fixed order, whatever the order of the source", () => {
 test("scratch is written with the required fields only", () => {
   const image = scratchImage({ os: "linux", architecture: "amd64" });
   expect(Buffer.from(serializeConfig(image)).toString()).toBe(
-    '{"architecture":"amd64","config":{},"history":[],"os":"linux","rootfs":{"type":"layers","diff_ids":[]}}',
+    '{"architecture":"amd64","config":{"WorkingDir":"/"},"history":[],"os":"linux","rootfs":{"type":"layers","diff_ids":[]}}',
   );
 });
 
@@ -130,7 +130,7 @@ test("an empty list of arguments is kept apart from none", () => {
   const scratch = scratchImage({ os: "linux", architecture: "amd64" });
   const image = withConfig(scratch, { cmd: [], entrypoint: [] });
   const written = decode(serializeConfig(image));
-  expect(written["config"]).toEqual({ Entrypoint: [], Cmd: [] });
+  expect(written["config"]).toEqual({ Entrypoint: [], Cmd: [], WorkingDir: "/" });
   const read = parseConfig(encode(written)).config;
   expect(read.cmd).toEqual([]);
   expect(read.shell).toBeUndefined();
