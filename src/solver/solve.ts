@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import type { FileSource } from "../context/types.js";
 import { lintViolation } from "../dockerfile/index.js";
-import type { StagePlan } from "../dockerfile/types.js";
+import type { Diagnostic, StagePlan } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
 import { scratchImage } from "../oci/image.js";
 import { formatPlatform } from "../oci/platform.js";
@@ -37,10 +37,23 @@ export async function solve(input: SolveInput): Promise<Image> {
   return finished(await services.stage(input.plan.target), input);
 }
 
+/**
+ * Everything that can be known without building: what the lint rules say of the Dockerfile, the plan and the expanded
+ * words. @throws DockerfileError when it cannot be built at all
+ */
+export function lint(input: SolveInput): Promise<readonly Diagnostic[]> {
+  return findings(createServices(input));
+}
+
+async function findings(services: StageServices): Promise<readonly Diagnostic[]> {
+  const { plan, warnings } = services.input;
+  return [...warnings, ...plan.warnings, ...(await dryRun(services))];
+}
+
 /** Says what the lint rules found, and stops where the Dockerfile asks for that. */
 async function checkFirst(services: StageServices): Promise<void> {
-  const { plan, emit, warnings } = services.input;
-  const found = [...warnings, ...plan.warnings, ...(await dryRun(services))];
+  const { plan, emit } = services.input;
+  const found = await findings(services);
   for (const diagnostic of found) emit({ type: "warning", diagnostic });
   const violation = lintViolation(found, plan.check);
   if (violation === undefined) return;
