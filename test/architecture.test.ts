@@ -97,12 +97,13 @@ test("every file below src belongs to a room", () => {
   expect(strays).toEqual([]);
 });
 
-test("each package has one importing file", () => {
+test("each package has one importing file in a room", () => {
   const importers = new Map<string, Set<string>>();
   for (const room of Object.keys(MAY_IMPORT)) {
     for (const { file, target } of imports(room)) {
       if (!target.startsWith("npm:")) continue;
-      importers.set(target, (importers.get(target) ?? new Set()).add(file));
+      const key = `${target} in ${room}`;
+      importers.set(key, (importers.get(key) ?? new Set()).add(file));
     }
   }
   const shared = [...importers].filter(([, files]) => files.size > 1);
