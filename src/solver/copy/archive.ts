@@ -10,9 +10,6 @@ import {
   type TarEntry,
 } from "../../layer/index.js";
 import type { FileEntry, FileReader } from "../../oci/tree.js";
-import { bunzip2 } from "./codec/bzip2.js";
-import { DamagedError } from "./codec/byte-source.js";
-import { unxz } from "./codec/xz.js";
 
 /** A tar that ADD unpacks: its entries in its order, their content in one file. Disposing closes and deletes that file. */
 export interface Archive extends AsyncDisposable {
@@ -48,7 +45,7 @@ export async function openArchive(
   if (file.type !== "file" || file.size < BLOCK / 8) return undefined;
   const compression = sniffCompression(firstBytes(file, SNIFF_LENGTH));
   const damaged = { what: options.what, code: "CONTEXT_UNREADABLE" } as const;
-  const chunks = contentOf(file, compression, options);
+  const chunks = decompress(read(file, options.signal), compression, damaged);
   const spool = new Spool(options.spoolPath);
   let keep = false;
   try {
@@ -69,34 +66,6 @@ export async function openArchive(
     return spool;
   } finally {
     if (!keep) spool.close();
-  }
-}
-
-/** Layers are gzip or zstd; what else an archive may be compressed with is known here only. */
-async function* contentOf(
-  file: FileEntry,
-  compression: ArchiveCompression,
-  { what, signal }: ArchiveOptions,
-): AsyncGenerator<Uint8Array> {
-  if (compression !== "bzip2" && compression !== "xz") {
-    yield* decompress(read(file, signal), compression, { what, code: "CONTEXT_UNREADABLE" });
-    return;
-  }
-  const reader = file.open?.();
-  if (reader === undefined) return;
-  try {
-    for (const chunk of compression === "xz" ? unxz(reader) : bunzip2(reader)) {
-      yield chunk;
-      // Decoding holds the thread: let others, and an abort, have their turn.
-      await setImmediate();
-      signal.throwIfAborted();
-    }
-  } catch (error) {
-    if (!(error instanceof DamagedError)) throw error;
-    const message = `tried to decompress ${what} (${compression}): ${error.message}`;
-    throw new TsbuildError("CONTEXT_UNREADABLE", message, { cause: error });
-  } finally {
-    reader[Symbol.dispose]();
   }
 }
 
