@@ -1,6 +1,6 @@
 // Runs the conformance cases of the Dockerfile language against this checkout.
 //
-//   TSBUILD_CONFORMANCE=DIR npm run conformance -- [--user NAME] [--out FILE] [arguments of run-cases.mjs]
+//   TSBUILD_CONFORMANCE=DIR npm run conformance -- [--user NAME] [--driver NAME] [--out FILE] [arguments of run-cases.mjs]
 //
 // DIR holds cases.json, make-bases and run-cases.mjs. The bases are made once and kept; a plain registry on loopback
 // serves them. With --user the cases are built by that ordinary user (root only). Other arguments, such as
@@ -16,7 +16,7 @@ import { loadTypeScript } from "./load-ts.mjs";
 const top = dirname(dirname(fileURLToPath(import.meta.url)));
 const support = await loadTypeScript(join(top, "test/support/services-for-scripts.ts"));
 
-const { user: userName, out, rest } = parseArguments(process.argv.slice(2));
+const { user: userName, out, driver = "auto", rest } = parseArguments(process.argv.slice(2));
 const folder = process.env.TSBUILD_CONFORMANCE;
 if (folder === undefined || !existsSync(join(folder, "cases.json"))) {
   console.error(
@@ -32,10 +32,10 @@ if (missing !== undefined) {
 process.exitCode = await main();
 
 function parseArguments(argv) {
-  /** @type {{ user?: string, out?: string, rest: string[] }} */
+  /** @type {{ user?: string, out?: string, driver?: string, rest: string[] }} */
   const parsed = { rest: [] };
   for (let i = 0; i < argv.length; i++) {
-    const [, name, value] = /^--(user|out)(?:=(.*))?$/s.exec(argv[i]) ?? [];
+    const [, name, value] = /^--(user|out|driver)(?:=(.*))?$/s.exec(argv[i]) ?? [];
     if (name === undefined) parsed.rest.push(argv[i]);
     else parsed[name] = value ?? argv[++i];
   }
@@ -91,7 +91,7 @@ async function runCases(host, user, work, results) {
     const entry = join(app?.dir ?? top, "bin/tsbuild.js");
     const builder =
       `'${node}' '${entry}' --dockerfile {dockerfile} --context {context} --registry-map index.docker.io=${host} ` +
-      `--insecure-registry ${host} --no-push --oci-layout-path {dest} {args}`;
+      `--insecure-registry ${host} --driver ${driver} --no-push --oci-layout-path {dest} {args}`;
     const runner = [node, resolve(folder, "run-cases.mjs"), "--builder", builder];
     const argv = [...runner, "--out", results, "--work", join(work, "cases"), ...rest];
     const environment = { TSBUILD_STORE: join(work, "store"), TMPDIR: work };

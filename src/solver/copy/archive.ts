@@ -1,8 +1,6 @@
 import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
-import { setImmediate } from "node:timers/promises";
 import { errnoOf, TsbuildError } from "../../errors.js";
 import {
-  type ArchiveCompression,
   decompress,
   SNIFF_LENGTH,
   sniffCompression,
