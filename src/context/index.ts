@@ -1,5 +1,6 @@
 export { openDirectory } from "./directory.js";
 export { fetchGit, openGit } from "./git.js";
+export { findNonDirectory } from "./git-tree.js";
 export { parseGitRef, showGitUrl } from "./git-ref.js";
 export { compileIgnoreFile, findIgnoreFile, parseIgnoreFile } from "./ignore.js";
 export { BadPatternError, hasWildcards, matchPath } from "../internal/path-match.js";

@@ -66,12 +66,14 @@ export interface History {
   readonly emptyLayer: boolean;
 }
 
-/** A layer of an image: where its bytes are is known by its digest (the store) or its origin (a registry). */
+/** A layer of an image: where its bytes are is known by its digest (the store), its origin (a registry) or itself. */
 export interface Layer {
   readonly descriptor: Descriptor;
   readonly diffId: DiffId;
   /** The repository that it was pulled from: can serve the blob, and can be mounted from. */
   readonly origin?: Reference;
+  /** Where its bytes are, of a layer that came from neither: an OCI layout. Verified; fails at the end when they are others. */
+  readonly open?: (signal: AbortSignal) => AsyncIterable<Uint8Array>;
 }
 
 /** An image is a value: to change one, make another. */

@@ -48,6 +48,10 @@ export class Layers {
     const { store, registry, signal, emit } = this.#input;
     const { descriptor, origin } = layer;
     if ((await store.stat(descriptor.digest)) !== undefined) return;
+    if (layer.open !== undefined) {
+      await store.put(layer.open(signal), descriptor, signal);
+      return;
+    }
     if (origin === undefined) {
       throw new TsbuildError("STORE_FAILED", `layer ${descriptor.digest} is gone from the store`, {
         hint: "something deleted it during the build; build again",

@@ -65,6 +65,7 @@ async function checkFirst(services: StageServices): Promise<void> {
 function createServices(input: SolveInput): StageServices {
   const stages = new Map<number, Promise<StageState>>();
   const images = new Map<string, Promise<Image>>();
+  const layouts = new Map<string, Promise<Image>>();
   const files = new Map<string, Promise<Image>>();
   const services: StageServices = {
     input,
@@ -77,6 +78,10 @@ function createServices(input: SolveInput): StageServices {
     contextImage: (name, platform) => {
       const context = input.contexts.get(name);
       if (context?.kind === "image") return services.image(context.reference, platform);
+      if (context?.kind === "layout") {
+        const key = JSON.stringify([formatPlatform(platform), name]);
+        return remember(layouts, key, () => context.load(platform));
+      }
       return services.filesImage(name, "");
     },
     filesImage: (name, path) =>

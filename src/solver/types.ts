@@ -67,10 +67,11 @@ export type SecretSource = (id: string) => Promise<Uint8Array | undefined>;
 /** The socket of the ssh agent of that id. */
 export type AgentSource = (id: string) => string | undefined;
 
-/** What `--build-context` names: files, or an image. */
+/** What `--build-context` names: files, an image of a registry, or an image that is read from elsewhere. */
 export type NamedContext =
   | { readonly kind: "files"; readonly open: () => Promise<FileSource> }
-  | { readonly kind: "image"; readonly reference: string };
+  | { readonly kind: "image"; readonly reference: string }
+  | { readonly kind: "layout"; readonly load: (platform: Platform) => Promise<Image> };
 
 /**
  * An image to copy from. Compressed layers have to be inflated before they can be read, and only those that are read
