@@ -1,13 +1,10 @@
-import { createHash } from "node:crypto";
-import { once as eventOf } from "node:events";
-import { type Pack, pack as createPack } from "tar-stream";
 import { TsbuildError } from "../errors.js";
-import { digestFromHex, digestOf, hexOf } from "../oci/digest.js";
+import { hexOf } from "../oci/digest.js";
 import { encodeJson } from "../oci/json.js";
 import { layerCompression } from "../oci/media-types.js";
 import type { Descriptor } from "../oci/types.js";
-import { openOutputFile, type OutputFile } from "./output-files.js";
-import { once, type OutputBlob, type OutputImage } from "./output-image.js";
+import { writeArchive, type Archive } from "./output-archive.js";
+import { once, type OutputImage } from "./output-image.js";
 
 const WHAT = "the docker archive";
 
@@ -23,82 +20,21 @@ function layerName(layer: Descriptor): string {
   return `${hexOf(layer.digest)}.tar${compression === "gzip" ? ".gz" : ""}`;
 }
 
-function wrongBytes({ digest, size }: Descriptor, found: string): TsbuildError {
-  return new TsbuildError(
-    "STORE_FAILED",
-    `tried to write ${WHAT}: the bytes of blob ${digest} of ${size} bytes are ${found}`,
-    { hint: "the source is damaged or was cut short; try again" },
-  );
-}
-
-/** The archive's other end: its bytes go to the file, and `failed` never resolves, so that every wait can race it. */
-interface Drain {
-  readonly done: Promise<void>;
-  readonly failed: Promise<never>;
-}
-
-function drain(pack: Pack, output: OutputFile): Drain {
-  const done = (async (): Promise<void> => {
-    // The package types its streams by what any stream may carry; this one carries what `append` wrote.
-    for await (const chunk of pack as AsyncIterable<Uint8Array>) await output.write(chunk);
-  })();
-  const failed = new Promise<never>((_, reject) => {
-    done.catch(reject);
-  });
-  failed.catch(() => undefined); // Whoever waits races it; between two waits nobody listens.
-  return { done, failed };
-}
-
-/** Appends one file. Its size stands in front of it, so a source that gives other bytes is an error, never a bad archive. */
-async function append(
-  pack: Pack,
-  name: string,
-  blob: OutputBlob,
-  failed: Promise<never>,
-  signal: AbortSignal,
-): Promise<void> {
-  const { digest, size } = blob.descriptor;
-  const entry = pack.entry({ name, size, mode: 0o644, mtime: new Date(0) });
-  const closed = eventOf(entry, "close");
-  closed.catch(() => undefined);
-  const hash = createHash("sha256");
-  let written = 0;
-  for await (const chunk of blob.open(signal)) {
-    signal.throwIfAborted();
-    written += chunk.byteLength;
-    if (written > size) throw wrongBytes(blob.descriptor, "longer");
-    hash.update(chunk);
-    if (!entry.write(chunk)) await Promise.race([eventOf(entry, "drain"), failed]);
-  }
-  const found = digestFromHex(hash.digest("hex"));
-  if (found !== digest) throw wrongBytes(blob.descriptor, `${found} of ${written} bytes`);
-  entry.end(undefined);
-  await Promise.race([closed, failed]);
-}
-
-async function appendAll(
-  pack: Pack,
-  image: OutputImage,
+async function addAll(
+  archive: Archive,
+  { config, layers }: OutputImage,
   repoTags: readonly string[],
-  failed: Promise<never>,
-  signal: AbortSignal,
 ): Promise<void> {
-  const { config, layers } = image;
   const names = layers.map((layer) => layerName(layer.descriptor));
   const configName = `${hexOf(config.descriptor.digest)}.json`;
-  const add = (name: string, blob: OutputBlob): Promise<void> =>
-    append(pack, name, blob, failed, signal);
-  const addBytes = (name: string, bytes: Uint8Array): Promise<void> => {
-    const descriptor = { mediaType: "", digest: digestOf(bytes), size: bytes.byteLength };
-    return add(name, { descriptor, open: () => once(bytes) });
-  };
-
-  await add(configName, { descriptor: config.descriptor, open: () => once(config.bytes) });
+  await archive.add(configName, {
+    descriptor: config.descriptor,
+    open: () => once(config.bytes),
+  });
   const unique = new Map(layers.map((layer, index) => [names[index] ?? "", layer]));
-  for (const [name, layer] of unique) await add(name, layer);
+  for (const [name, layer] of unique) await archive.add(name, layer);
   const manifest = [{ Config: configName, RepoTags: repoTags, Layers: names }];
-  await addBytes("manifest.json", encodeJson(manifest));
-  pack.finalize();
+  await archive.addBytes("manifest.json", encodeJson(manifest));
 }
 
 /**
@@ -115,19 +51,5 @@ export async function writeDockerArchive(
 ): Promise<void> {
   signal.throwIfAborted();
   for (const layer of image.layers) layerName(layer.descriptor); // Refused before anything is written.
-  await using output = await openOutputFile(path, WHAT);
-  const stop = new AbortController();
-  const pack = createPack();
-  const { done, failed } = drain(pack, output);
-  failed.catch((error: unknown) => stop.abort(error));
-  try {
-    await appendAll(pack, image, repoTags, failed, AbortSignal.any([signal, stop.signal]));
-    await done;
-  } catch (error) {
-    pack.destroy();
-    await done.catch(() => undefined);
-    throw error;
-  }
-  signal.throwIfAborted();
-  await output.commit();
+  await writeArchive(path, WHAT, (archive) => addAll(archive, image, repoTags), signal);
 }

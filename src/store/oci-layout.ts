@@ -116,7 +116,8 @@ async function placeBlobs(
   throw signal.aborted ? signal.reason : stop.signal.reason;
 }
 
-function indexEntry(
+/** What names the image in a layout's index.json. */
+export function layoutEntry(
   image: OutputImage | OutputIndex,
   references: readonly Reference[],
 ): Descriptor {
@@ -145,7 +146,7 @@ async function fill(
   });
   await placeBlobs(directory, blobsOf(image), signal);
   signal.throwIfAborted();
-  const index = serializeIndex("oci", [indexEntry(image, references)]);
+  const index = serializeIndex("oci", [layoutEntry(image, references)]);
   await onDisk(path, () => writeFileAtomic(join(path, "index.json"), index.bytes));
 }
 
