@@ -2,6 +2,8 @@ import { TsbuildError, messageOf } from "./errors.js";
 import { Channel } from "./internal/channel.js";
 import type { BuildOptions, BuildResult } from "./build/options.js";
 import { runBuild } from "./build/run-build.js";
+import { runCheck } from "./build/run-check.js";
+import type { Diagnostic } from "./dockerfile/types.js";
 import type { BuildEvent } from "./solver/events.js";
 
 /** A running build. Disposing it aborts it and waits until its processes, mounts and sockets are gone. */
@@ -57,6 +59,19 @@ export function start(options: BuildOptions): Build {
 export async function build(options: BuildOptions): Promise<BuildResult> {
   await using running = start(options);
   return await running.result;
+}
+
+/**
+ * What the lint rules say of a Dockerfile, in the order of the file. Bases are looked up for it; nothing runs, and
+ * nothing is pushed or written. @throws TsbuildError DOCKERFILE_INVALID when it cannot be built at all
+ */
+export async function check(options: BuildOptions): Promise<readonly Diagnostic[]> {
+  const signal = options.signal ?? new AbortController().signal;
+  try {
+    return await runCheck(options, () => undefined, signal);
+  } catch (error) {
+    throw signal.aborted ? aborted(error) : asTsbuildError(error);
+  }
 }
 
 function aborted(error: unknown): TsbuildError {

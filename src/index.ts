@@ -1,11 +1,11 @@
-export { build, start } from "./build.js";
+export { build, check, start } from "./build.js";
 export type { Build } from "./build.js";
-export type { BuildOptions, BuildResult } from "./build/options.js";
+export type { BuildOptions, BuildResult, Output } from "./build/options.js";
 export { ERROR_CODES, TsbuildError } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
 export type { BuildEvent, PlannedStep, StepId } from "./solver/events.js";
-export { renderDiagnostic } from "./dockerfile/index.js";
-export type { Diagnostic } from "./dockerfile/types.js";
+export { DockerfileError, locate, renderDiagnostic } from "./dockerfile/index.js";
+export type { Diagnostic, Position } from "./dockerfile/types.js";
 export type { Descriptor } from "./oci/types.js";
 export type { Credential, Keychain } from "./registry/types.js";
 export type { DriverName } from "./worker/types.js";

@@ -29,8 +29,19 @@ export interface BuildOptions {
   /** Writes an archive that `docker load` reads. */
   readonly tarPath?: string;
   readonly ociLayoutPath?: string;
+  /** Further places to write to, in this order. */
+  readonly outputs?: readonly Output[];
+  /**
+   * Annotations of the manifests. A name may begin with what carries it, as buildx spells that: `index:name`,
+   * `manifest-descriptor:name`, `manifest[linux/amd64]:name`.
+   */
+  readonly annotations?: Readonly<Record<string, string>>;
   /** Written last, when everything else is complete. */
   readonly digestFile?: string;
+  /** The image's id, the digest of its config; an index's own digest. */
+  readonly iidFile?: string;
+  /** What was made, as the JSON that buildx writes. */
+  readonly metadataFile?: string;
   readonly imageNameWithDigestFile?: string;
   readonly imageNameTagWithDigestFile?: string;
 
@@ -62,6 +73,19 @@ export interface BuildOptions {
   /** Aborting stops every step and leaves nothing behind. */
   readonly signal?: AbortSignal;
 }
+
+/** The image, or the files of its last stage. `dest` may be `/dev/stdout` where it is a file. */
+export type Output =
+  /** The files, into a directory: what is there already stays, but for files of the same names. */
+  | { readonly type: "local"; readonly dest: string }
+  /** The files, as a tar. */
+  | { readonly type: "tar"; readonly dest: string }
+  /** The image as an OCI layout: in a tar, or with `tar: false` in a directory. */
+  | { readonly type: "oci"; readonly dest: string; readonly tar?: boolean }
+  /** The image as an archive that `docker load` reads. */
+  | { readonly type: "docker"; readonly dest: string }
+  /** Further references, to push to or only to name the image. Default of `push`: false. */
+  | { readonly type: "image"; readonly names?: readonly string[]; readonly push?: boolean };
 
 export interface BuildResult {
   /** The manifest's. */

@@ -1,5 +1,6 @@
 import type { BuildOptions } from "../index.js";
 import { secrets, sshAgents } from "./secrets.js";
+import { outputs } from "./outputs.js";
 import type { FlagName } from "./flags.js";
 import type { ParsedFlags } from "./parse-flags.js";
 import { UsageError } from "./usage-error.js";
@@ -27,7 +28,11 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     push: !noPush(flags, environment),
     tarPath: text("tar-path"),
     ociLayoutPath: text("oci-layout-path"),
+    outputs: outputs(list("output")),
+    annotations: pairs(list("annotation"), "annotation"),
     digestFile: text("digest-file"),
+    iidFile: text("iidfile"),
+    metadataFile: text("metadata-file"),
     imageNameWithDigestFile: text("image-name-with-digest-file"),
     imageNameTagWithDigestFile: text("image-name-tag-with-digest-file"),
     compression: text("compression"),

@@ -118,6 +118,35 @@ export const FLAGS = [
     help: "writes an OCI image layout",
   },
   {
+    name: "output",
+    short: "o",
+    type: "list",
+    value: "DIR|-|type=TYPE,…",
+    group: "Output",
+    help: "writes the files (type=local|tar,dest=) or the image (type=oci|docker,dest=), or pushes it (type=registry,name=)",
+  },
+  {
+    name: "annotation",
+    type: "list",
+    value: "[CARRIER:]NAME=VALUE",
+    group: "Output",
+    help: "annotates the manifest, or with index: or manifest[linux/amd64]: before the name what that says",
+  },
+  {
+    name: "iidfile",
+    type: "string",
+    value: "FILE",
+    group: "Output",
+    help: "writes the image's id, the digest of its config",
+  },
+  {
+    name: "metadata-file",
+    type: "string",
+    value: "FILE",
+    group: "Output",
+    help: "writes what was made, as buildx's JSON",
+  },
+  {
     name: "digest-file",
     type: "string",
     value: "FILE",
@@ -225,6 +254,13 @@ export const FLAGS = [
     group: "Messages",
     help: "default color on a terminal, else text",
   },
+  {
+    name: "format",
+    type: "string",
+    choices: ["text", "json"],
+    group: "Messages",
+    help: "how tsbuild check prints what it found (default text)",
+  },
   { name: "help", short: "h", type: "flag", group: "Messages", help: "prints this" },
   { name: "version", type: "flag", group: "Messages", help: "prints the version" },
 ] as const satisfies readonly FlagSpec[];
@@ -251,7 +287,6 @@ export const MEANINGLESS_SWITCHES: ReadonlySet<string> = new Set([
 
 /** Kaniko's flags that are refused by name: each would change the result or the rights, and does not work yet. */
 export const NOT_YET: ReadonlySet<string> = new Set([
-  "annotation",
   "bucket",
   "cache",
   "cache-copy-layers",

@@ -5,9 +5,11 @@ const GROUPS = ["Build", "Output", "Registry", "Environment", "Messages"] as con
 export function helpText(): string {
   const specs: readonly FlagSpec[] = FLAGS;
   const lines = [
-    "Usage: tsbuild --context=DIR [--dockerfile=FILE] --destination=REF …",
+    "Usage: tsbuild [build] --context=DIR [--dockerfile=FILE] --destination=REF …",
+    "       tsbuild check --context=DIR [--dockerfile=FILE] [--format=json] …",
     "",
     "Builds an OCI image from a Dockerfile, without a daemon and without privileges, and pushes it.",
+    "check says what is wrong with the Dockerfile, and builds nothing: 0 nothing, 1 warnings, 65 an error.",
   ];
   for (const group of GROUPS) {
     lines.push("", `${group}:`);

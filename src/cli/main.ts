@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import type { Build, BuildOptions, BuildResult, TsbuildError } from "../index.js";
 import { helpText } from "./help.js";
 import { parseFlags, type ParsedFlags } from "./parse-flags.js";
+import { STDOUT } from "./outputs.js";
 import { COLOR, PLAIN } from "./render/format.js";
 import type { Renderer, Verbosity } from "./render/types.js";
 import { UsageError } from "./usage-error.js";
@@ -15,10 +16,16 @@ async function main(argv: readonly string[]): Promise<void> {
     verbosity = verbosityOf(flags);
     if (flags.one.get("help") === "true") process.stdout.write(helpText());
     else if (flags.one.get("version") === "true") process.stdout.write(`tsbuild ${version()}\n`);
+    else if (flags.command === "check") await check(flags);
     else await build(flags, verbosity);
   } catch (error) {
     process.exitCode = await fail(error, verbosity);
   }
+}
+
+async function check(flags: ParsedFlags): Promise<void> {
+  const { runCheck } = await import("./run-check.js");
+  process.exitCode = await runCheck(flags, process.env, process.stdout, stopSignal());
 }
 
 async function build(flags: ParsedFlags, verbosity: Verbosity): Promise<void> {
@@ -30,14 +37,27 @@ async function build(flags: ParsedFlags, verbosity: Verbosity): Promise<void> {
   if (verbosity === "info" || verbosity === "debug") {
     for (const line of flags.ignored) process.stderr.write(`${line}\n`);
   }
+  const options: BuildOptions = { ...buildOptions(flags, process.env), signal: stopSignal() };
+  refuseTerminal(options);
+  await using running: Build = start(options);
+  const [result] = await Promise.all([running.result, renderer(running.events)]);
+  if (verbosity === "info" || verbosity === "debug") report(result, flags);
+}
+
+function stopSignal(): AbortSignal {
   const stop = new AbortController();
   const onSignal = (): void => stop.abort();
   // Once: a second Ctrl-C ends the process at once, and the kernel cleans up after the worker.
   process.once("SIGINT", onSignal).once("SIGTERM", onSignal).once("SIGHUP", onSignal);
-  const options: BuildOptions = { ...buildOptions(flags, process.env), signal: stop.signal };
-  await using running: Build = start(options);
-  const [result] = await Promise.all([running.result, renderer(running.events)]);
-  if (verbosity === "info" || verbosity === "debug") report(result, flags);
+  return stop.signal;
+}
+
+/** Archives are not for people to read. */
+function refuseTerminal({ outputs = [] }: BuildOptions): void {
+  const archive = outputs.some((output) => "dest" in output && output.dest === STDOUT);
+  if (archive && process.stdout.isTTY) {
+    throw new UsageError("an archive would be written to the terminal", "redirect it: > FILE");
+  }
 }
 
 async function rendererFor(flags: ParsedFlags, verbosity: Verbosity): Promise<Renderer> {

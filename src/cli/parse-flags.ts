@@ -9,6 +9,7 @@ import {
 import { UsageError } from "./usage-error.js";
 
 export interface ParsedFlags {
+  readonly command: "build" | "check";
   readonly one: ReadonlyMap<FlagName, string>;
   readonly many: ReadonlyMap<FlagName, readonly string[]>;
   /** Flags of Kaniko that were given and mean nothing here, with why. */
@@ -23,12 +24,15 @@ function usage(message: string, hint?: string): never {
   throw new UsageError(message, hint);
 }
 
-/** pflag's grammar: `--name=value`, `--name value`, `-nvalue`, `-n value`, switches without a value. @throws UsageError */
+/** An optional `build` or `check`, then pflag's grammar: `--name=value`, `--name value`, `-nvalue`, `-n value`, switches without a value. @throws UsageError */
 export function parseFlags(argv: readonly string[]): ParsedFlags {
   const one = new Map<FlagName, string>();
   const many = new Map<FlagName, string[]>();
   const ignored: string[] = [];
   const words = [...argv];
+  const [command] = words;
+  const named = command === "build" || command === "check";
+  if (named) words.shift();
   for (let word = words.shift(); word !== undefined; word = words.shift()) {
     const { name, inline } = splitWord(word);
     const meaningless = WITHOUT_MEANING.get(name);
@@ -51,7 +55,8 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
       one.set(spec.name, value);
     }
   }
-  return { one, many, ignored };
+  if (command !== "check" && one.has("format")) usage("--format belongs to tsbuild check");
+  return { command: named ? command : "build", one, many, ignored };
 }
 
 function splitWord(word: string): { readonly name: string; readonly inline?: string } {
@@ -61,7 +66,10 @@ function splitWord(word: string): { readonly name: string; readonly inline?: str
     return { name: word.slice(2, equals), inline: word.slice(equals + 1) };
   }
   if (!word.startsWith("-") || word === "-") {
-    usage(`unexpected argument "${word}"`, "everything is given by flags: --context, --dockerfile");
+    usage(
+      `unexpected argument "${word}"`,
+      "everything but a first word, build or check, is given by flags: --context, --dockerfile",
+    );
   }
   const spec = SPECS.find(({ short }) => short === word[1]);
   if (spec === undefined) usage(`unknown flag "${word.slice(0, 2)}"`);

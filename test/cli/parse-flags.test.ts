@@ -33,9 +33,9 @@ describe("a wrong flag says what is wrong", () => {
     [["--frobnicate"], 'unknown flag "--frobnicate"', "tsbuild --help lists the flags"],
     [["-x"], 'unknown flag "-x"', "tsbuild --help lists the flags"],
     [
-      ["build"],
-      'unexpected argument "build"',
-      "everything is given by flags: --context, --dockerfile",
+      ["frobnicate"],
+      'unexpected argument "frobnicate"',
+      "everything but a first word, build or check, is given by flags: --context, --dockerfile",
     ],
     [["--target"], "--target needs a value", "tsbuild --help lists the flags"],
     [

@@ -1,0 +1,91 @@
+import { resolve } from "node:path";
+import { TsbuildError } from "../errors.js";
+import { encodeName } from "../layer/index.js";
+import type { Change } from "../layer/types.js";
+import { formatPlatform } from "../oci/platform.js";
+import type { Tree } from "../oci/tree.js";
+import type { Image } from "../oci/types.js";
+import { Layers } from "../solver/layers.js";
+import { openOutputFile, writeRootfs } from "../store/index.js";
+import { Cleanup } from "./cleanup.js";
+import type { PushInput } from "./export-push.js";
+import { RootfsTar } from "./export-tar.js";
+
+interface FilesOutput {
+  readonly type: "local" | "tar";
+  readonly dest: string;
+}
+
+/** An image's files and the directory that they go to; "" is the destination itself. */
+interface Rootfs {
+  readonly tree: Tree;
+  readonly directory: string;
+}
+
+/** Writes the files of the images. With several platforms each has a directory of its own: `linux_arm_v7`. */
+export async function exportFiles(
+  output: FilesOutput,
+  images: readonly Image[],
+  input: PushInput,
+): Promise<void> {
+  const layers = new Layers(input);
+  await using opened = new Cleanup();
+  const systems: Rootfs[] = [];
+  for (const image of images) {
+    const contents = opened.use(await layers.contents(image, "the image"));
+    await contents.prepare(walk(contents.tree, ""));
+    const platform = formatPlatform(image.config.platform).replaceAll("/", "_");
+    systems.push({ tree: contents.tree, directory: images.length === 1 ? "" : platform });
+  }
+  await (output.type === "tar" ? writeTar : writeLocal)(output.dest, systems, input);
+}
+
+/** Every entry below a directory, parents first. */
+function* walk(tree: Tree, directory: string): Generator<Change & { kind: "write" }> {
+  for (const name of tree.list(directory)) {
+    const path = directory === "" ? name : `${directory}/${name}`;
+    const entry = tree.lstat(path);
+    if (entry === undefined) continue;
+    yield { kind: "write", path, entry };
+    if (entry.type === "directory") yield* walk(tree, path);
+  }
+}
+
+async function writeTar(
+  dest: string,
+  systems: readonly Rootfs[],
+  { signal }: PushInput,
+): Promise<void> {
+  await using output = await openOutputFile(dest, "the tar of the files");
+  const tar = new RootfsTar(output, signal);
+  for (const { tree, directory } of systems) {
+    const root = tree.lstat("");
+    if (directory !== "" && root !== undefined) await tar.add(directory, root);
+    tar.begin();
+    for (const { path, entry } of walk(tree, "")) {
+      await tar.add(directory === "" ? path : `${directory}/${path}`, entry);
+    }
+  }
+  await tar.finish();
+  await output.commit();
+}
+
+async function writeLocal(
+  dest: string,
+  systems: readonly Rootfs[],
+  { signal, emit }: PushInput,
+): Promise<void> {
+  for (const { tree, directory } of systems) {
+    const path = resolve(dest, directory);
+    const lost = await writeRootfs(path, tree, { encodeName, signal });
+    for (const message of lost) emit({ type: "notice", message: `files in ${path}: ${message}` });
+  }
+}
+
+/** @throws TsbuildError USAGE for a directory that no build may fill */
+export function checkFilesDestination(dest: string): void {
+  if (resolve(dest) !== "/") return;
+  throw new TsbuildError("USAGE", "the files would replace those of this system", {
+    hint: "name a directory of its own: --output type=local,dest=DIR",
+  });
+}

@@ -1,0 +1,27 @@
+import type { Diagnostic } from "../dockerfile/types.js";
+import { lint } from "../solver/solve.js";
+import type { Emit } from "../solver/types.js";
+import { Cleanup } from "./cleanup.js";
+import type { BuildOptions } from "./options.js";
+import { openBuild, planBuild } from "./prepare.js";
+import { openRegistry } from "./registry.js";
+
+/** A build as far as it goes without running anything: bases are looked up, nothing is built or pushed. */
+export async function runCheck(
+  options: BuildOptions,
+  emit: Emit,
+  signal: AbortSignal,
+): Promise<readonly Diagnostic[]> {
+  const planned = await planBuild(options, signal);
+  await using cleanup = new Cleanup();
+  const registry = cleanup.use(openRegistry(options));
+  const shared = await openBuild(options, planned, { registry, cleanup, emit, signal });
+  // Platforms mostly have the same faults.
+  const found = new Map<string, Diagnostic>();
+  for (const { plan, options: chosen } of planned.plans) {
+    for (const one of await lint({ ...shared, plan, options: chosen, emit })) {
+      found.set(JSON.stringify([one.code, one.message, one.span.start]), one);
+    }
+  }
+  return [...found.values()].toSorted((a, b) => a.span.start - b.span.start);
+}
