@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { posix } from "node:path";
-import { expandMount } from "../dockerfile/index.js";
+import { DockerfileError, expandMount } from "../dockerfile/index.js";
 import type { ResolvedMount, Run } from "../dockerfile/types.js";
 import { TsbuildError, unreachable } from "../errors.js";
 import type { StepSpec } from "../worker/types.js";
@@ -21,17 +21,35 @@ const CACHE_MODE = 0o755;
 const SECRET_MODE = 0o400;
 const AGENT_MODE = 0o600;
 
-/** @throws DockerfileError for a mount that makes no sense; TsbuildError CONTEXT_UNREADABLE for a secret that is required and missing */
-export async function runMounts(
+/** The mounts with the stage's variables put in. @throws DockerfileError for one that makes no sense */
+export function expandMounts(
   instruction: Run,
+  state: StageState,
+  tools: Pick<Tools, "escape">,
+): readonly ResolvedMount[] {
+  return instruction.mounts.map((flag) => {
+    const mount = expandMount(flag, scopeOf(state, tools));
+    const placed = mount.type !== "secret" && mount.type !== "ssh";
+    if ((placed || mount.target !== undefined) && targetOf(mount.target ?? "", state) === "/") {
+      const message = 'invalid mount target "/"';
+      const hint = "name a path below the root with target=";
+      const { span } = flag;
+      throw new DockerfileError([{ severity: "error", code: "mount", message, hint, span }]);
+    }
+    return mount;
+  });
+}
+
+/** @throws TsbuildError CONTEXT_UNREADABLE for a secret that is required and missing */
+export async function openMounts(
+  expanded: readonly ResolvedMount[],
   state: StageState,
   tools: Tools,
 ): Promise<StepMounts> {
   const mounts: Mount[] = [];
   const env = new Map<string, string>();
   let agents = 0;
-  for (const flag of instruction.mounts) {
-    const mount = expandMount(flag, scopeOf(state, tools));
+  for (const mount of expanded) {
     switch (mount.type) {
       case "bind":
         mounts.push(await bind(mount, state, tools));

@@ -8,7 +8,7 @@ import type { Image, Platform } from "../oci/types.js";
 import type { PlannedStep, StepId } from "./events.js";
 import { effectOf } from "./handlers.js";
 import type { Layers } from "./layers.js";
-import { locateError } from "./locate-error.js";
+import { LocatedError, locateError } from "./locate-error.js";
 import { StageView } from "./stage-view.js";
 import { startStage } from "./stage-base.js";
 import { advance, createdAt } from "./state.js";
@@ -150,9 +150,9 @@ async function step<T>(
     return result;
   } catch (error) {
     const located = locateError(error, instruction.span, signal);
-    // Of several steps that end, only the one that failed says why.
-    const own = located !== error && !signal.aborted;
-    const message = own ? messageOf(located) : "stopped: another step failed";
+    // Of all the steps that end now, only the one that failed says why.
+    const stopped = signal.aborted || error instanceof LocatedError;
+    const message = stopped ? "stopped" : messageOf(located);
     emit({ type: "step-failed", step: id, message });
     throw located;
   }

@@ -66,7 +66,14 @@ describeUnless(LACKS, "config and history", () => {
     const own = built.config.history.slice(1);
     const layered = own.filter((entry) => entry.empty_layer !== true);
     expect(layered.map((entry) => entry.created_by?.split(" ")[0])).toEqual([
-      ...["RUN", "RUN", "RUN", "COPY", "ADD", "COPY", "WORKDIR", "WORKDIR"],
+      "RUN",
+      "RUN",
+      "RUN",
+      "COPY",
+      "ADD",
+      "COPY",
+      "WORKDIR",
+      "WORKDIR",
     ]);
     expect(new Set(own.map((entry) => entry.comment))).toEqual(new Set(["buildkit.dockerfile.v0"]));
     expect(built.layers).toHaveLength(1 + layered.length);
@@ -230,7 +237,9 @@ describeUnless(LACKS, "config and history", () => {
     expect(built.config.created).toBe(time);
     expect(built.config.history.map(({ created }) => created)).toEqual([
       "2023-11-14T22:13:20Z",
-      ...[time, time, time],
+      time,
+      time,
+      time,
     ]);
     // Times of files are left alone unless the image is to be reproducible.
     expect(built.files.get("f")?.mtime).toBe(1_600_000_000);

@@ -108,6 +108,8 @@ export interface Config {
 }
 
 export interface Built {
+  /** The directory of the OCI layout. */
+  readonly layout: string;
   readonly digest: string;
   readonly config: Config;
   /** `created_by` of what this build added to its base's history. */
@@ -166,7 +168,7 @@ export class Bench {
 
   /** Builds, and reads what came out of it. Lines are joined; a failure is thrown with the end of the output. */
   async build(lines: readonly string[], options: Case = {}): Promise<Built> {
-    const { image, failure, ...told } = await this.#run(lines, options);
+    const { image, layout, failure, ...told } = await this.#run(lines, options);
     if (image === undefined) {
       throw new Error(`${failure?.message ?? "no image"}\n${told.output.slice(-2_000)}`);
     }
@@ -174,20 +176,21 @@ export class Bench {
     const files = flatten(image);
     const created = config.history.map((entry) => entry.created_by ?? "");
     return {
+      layout,
       digest: image.digest,
       config,
       history: created.filter((text) => text !== BASE_HISTORY),
       files,
       facts: (path) => factsOf(files.get(path)),
       text: (path) => files.get(path)?.text,
-      layers: image.layers.map(byPath),
+      layers: image.layers.map(withoutRoot),
       ...told,
     };
   }
 
   /** Builds what cannot be built. */
   async fails(lines: readonly string[], options: Case = {}): Promise<Failed> {
-    const { image, failure, ...told } = await this.#run(lines, options);
+    const { image, layout: _, failure, ...told } = await this.#run(lines, options);
     if (image !== undefined) throw new Error(`the build succeeded\n${told.output.slice(-2_000)}`);
     if (!(failure instanceof TsbuildError)) throw new Error("not our error", { cause: failure });
     return { error: failure, message: failure.message, exitCode: failure.exitCode, ...told };
@@ -229,18 +232,19 @@ export class Bench {
       (error: unknown) => error,
     );
     const image = failure === undefined ? await readLayout(layout) : undefined;
-    return { image, failure: asError(failure), events, ...toldBy(events) };
+    return { image, layout, failure: asError(failure), events, ...toldBy(events) };
   }
 }
 
 interface Told extends Pick<Built, "events" | "warnings" | "diagnostics" | "output"> {
   readonly image: JudgedImage | undefined;
+  readonly layout: string;
   readonly failure: Error | undefined;
 }
 
 function asError(failure: unknown): Error | undefined {
   if (failure === undefined || failure instanceof Error) return failure;
-  return new Error(String(failure));
+  return new Error("something that is no error was thrown", { cause: failure });
 }
 
 /** A bench for the tests of a file: opened before the first, closed after the last. */
@@ -262,6 +266,11 @@ function toldBy(events: readonly BuildEvent[]): Pick<Built, "warnings" | "diagno
       events.flatMap((event) => (event.type === "step-output" ? [event.chunk] : [])),
     ).toString("utf8"),
   };
+}
+
+/** The root's own entry, which a step has when it puts something there, tells nothing. */
+function withoutRoot(entries: readonly TarEntry[]): ReadonlyMap<string, TarEntry> {
+  return new Map([...byPath(entries)].filter(([path]) => path !== ""));
 }
 
 async function writeFiles(root: string, files: Files): Promise<void> {

@@ -5,6 +5,7 @@ import { TsbuildError } from "../../errors.js";
 import type { SealedLayer } from "../../layer/types.js";
 import type { FileEntry } from "../../oci/tree.js";
 import { planCopy, unpackArchives, type CopyItem } from "../copy/index.js";
+import { createdNs } from "../state.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { expand } from "../words.js";
 import {
@@ -80,7 +81,8 @@ async function openItems(
         const file = await tools.remote.file(source.path, { ...options, path });
         items.push({ kind: "file", name: file.name, entry: downloadEntry(file) });
       } else {
-        const local = { parents: false, signal: tools.signal };
+        const { signal, options: solving } = tools;
+        const local = { parents: false, createdNs: createdNs(solving), signal };
         items.push(...(await itemsOf([source], await tools.context(), local)));
       }
     }

@@ -5,8 +5,9 @@ import type { FileSource } from "../../context/types.js";
 import { TsbuildError } from "../../errors.js";
 import { redactUrl } from "../../internal/redact.js";
 import type { SealedLayer } from "../../layer/types.js";
-import type { FileEntry, Tree } from "../../oci/tree.js";
+import type { Tree } from "../../oci/tree.js";
 import { parseChmod } from "../copy/chmod.js";
+import { memoryEntry } from "../copy/entries.js";
 import { expandSource } from "../copy/expand.js";
 import { planCopy } from "../copy/plan-copy.js";
 import type { CopyItem, CopyRequest, Owner } from "../copy/types.js";
@@ -27,6 +28,13 @@ export interface ExpandedCopy {
 export type ExpandedSource =
   | { readonly kind: "path"; readonly path: string }
   | { readonly kind: "heredoc"; readonly name: string; readonly content: string };
+/** What sources become items with. */
+export interface ItemOptions {
+  readonly parents: boolean;
+  /** The time of heredocs. Nanoseconds since the epoch. */
+  readonly createdNs: bigint;
+  readonly signal: AbortSignal;
+}
 
 export async function copy(instruction: Copy, state: StageState, tools: Tools): Promise<Effect> {
   const expanded = expandCopy(instruction, state, tools);
@@ -39,7 +47,11 @@ export async function copy(instruction: Copy, state: StageState, tools: Tools): 
     const base = await copyRequest(expanded, state, tools);
     const make = async (source: FileSource): Promise<CopyRequest> => ({
       ...base,
-      items: await itemsOf(expanded.sources, source, { parents, signal: tools.signal }),
+      items: await itemsOf(expanded.sources, source, {
+        parents,
+        createdNs: base.createdNs,
+        signal: tools.signal,
+      }),
     });
     if (from === undefined) {
       return tools.pack(planCopy(await make(await tools.context())), state.image);
@@ -123,40 +135,18 @@ function ownerOf(root: Tree, chown: string, tools: Tools): Owner {
 export async function itemsOf(
   sources: readonly ExpandedSource[],
   from: FileSource,
-  options: { readonly parents: boolean; readonly signal: AbortSignal },
+  options: ItemOptions,
 ): Promise<readonly CopyItem[]> {
   const items: CopyItem[] = [];
   for (const source of sources) {
     if (source.kind === "path") items.push(...(await expandSource(from, source.path, options)));
-    else items.push(heredocItem(source.name, source.content));
+    else items.push(heredocItem(source.name, source.content, options.createdNs));
   }
   return items;
 }
 
-export function heredocItem(name: string, content: string): CopyItem {
-  const bytes = new TextEncoder().encode(content);
-  const entry: FileEntry = {
-    type: "file",
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    mtimeNs: 0n,
-    size: bytes.byteLength,
-    xattrs: new Map(),
-    open: () => {
-      let position = 0;
-      return {
-        read: (into) => {
-          const chunk = bytes.subarray(position, position + into.byteLength);
-          into.set(chunk);
-          position += chunk.byteLength;
-          return chunk.byteLength;
-        },
-        [Symbol.dispose]: () => undefined,
-      };
-    },
-  };
-  return { kind: "file", name, entry };
+function heredocItem(name: string, content: string, mtimeNs: bigint): CopyItem {
+  return { kind: "file", name, entry: memoryEntry(new TextEncoder().encode(content), { mtimeNs }) };
 }
 
 export function copyHistory(name: "COPY" | "ADD", copy: ExpandedCopy, parents: boolean): string {

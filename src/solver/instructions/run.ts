@@ -6,7 +6,7 @@ import type { SealedLayer } from "../../layer/types.js";
 import type { ExitStatus, StepMount } from "../../worker/sandbox/types.js";
 import type { StepSpec } from "../../worker/types.js";
 import { StepFailure } from "../locate-error.js";
-import { runMounts } from "../run-mounts.js";
+import { expandMounts, openMounts, type StepMounts } from "../run-mounts.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { resolveUser } from "../user.js";
 import { shellOf } from "./metadata.js";
@@ -19,11 +19,16 @@ const SIGNAL_BASE = 128;
 
 export function run(instruction: Run, state: StageState, tools: Tools): Effect {
   refuse(instruction);
-  const { argv, mounts } = commandLine(instruction, state);
+  const { argv, mounts: script } = commandLine(instruction, state);
+  const mounts = expandMounts(instruction, state, tools);
   return {
     state,
     history: `RUN ${[...argPrefix(state), ...argv].join(" ")} # buildkit`,
-    layer: () => execute(instruction, argv, mounts, state, tools),
+    layer: async () => {
+      const opened = await openMounts(mounts, state, tools);
+      const all = { env: opened.env, mounts: [...opened.mounts, ...script] };
+      return execute(instruction, argv, all, state, tools);
+    },
   };
 }
 
@@ -70,7 +75,7 @@ function argPrefix(state: StageState): readonly string[] {
 async function execute(
   instruction: Run,
   argv: readonly string[],
-  scriptMounts: readonly StepMount[],
+  mounts: StepMounts,
   state: StageState,
   tools: Tools,
 ): Promise<SealedLayer> {
@@ -81,7 +86,6 @@ async function execute(
     });
   }
   const user = resolveUser(await tools.tree(state.image), state.image.config.user);
-  const mounts = await runMounts(instruction, state, tools);
   const env = environment(state, tools, user.home);
   for (const [name, value] of mounts.env) env.set(name, value);
   const hostname = tools.options.buildArgs.get("BUILDKIT_SANDBOX_HOSTNAME") ?? HOSTNAME;
@@ -93,7 +97,7 @@ async function execute(
     gid: user.gid,
     groups: user.groups,
     hostname,
-    mounts: [...mounts.mounts, ...scriptMounts],
+    mounts: mounts.mounts,
     network: instruction.network?.value === "none" ? "none" : "host",
     hosts: `${tools.options.hosts.trimEnd()}\n127.0.0.1 ${hostname}\n`,
     resolvConf: tools.options.resolvConf,
