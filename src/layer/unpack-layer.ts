@@ -15,12 +15,22 @@ import type { WhiteoutMode } from "./whiteouts.js";
 /** The compressed bytes of a layer: an open descriptor, which stays open, or the bytes themselves. */
 export type LayerSource = number | AsyncIterable<Uint8Array>;
 
+/** A sha256 that may be taken elsewhere: in another thread, say. */
+export interface ContentHash {
+  /** The bytes are only valid during the call. */
+  update(chunk: Uint8Array): void;
+  /** In hex. */
+  digest(): string;
+}
+
 export interface IndexOptions {
   readonly compression: Compression;
   /** What the uncompressed bytes must hash to. */
   readonly diffId: DiffId;
   /** Where the index goes: a new file, opened before anything else happens, or an open descriptor of an empty one. */
   readonly index: string | number;
+  /** Absent: hashed between reading and writing. */
+  readonly hash?: ContentHash;
   readonly signal: AbortSignal;
 }
 
@@ -59,7 +69,7 @@ async function readLayer(
   throwIfAborted(signal);
   using index = indexFile(options.index);
   const what = `the layer ${diffId}`;
-  const hash = createHash("sha256");
+  const hash = options.hash ?? contentHash();
   const builder = new IndexBuilder();
   const applier = new LayerApplier(builder, { root, whiteouts, what, code: "STORE_FAILED" });
   const reader = new TarReader(applier, { what });
@@ -75,7 +85,7 @@ async function readLayer(
   } finally {
     applier.abandon();
   }
-  const found = diffIdFromHex(hash.digest("hex"));
+  const found = diffIdFromHex(hash.digest());
   if (found !== diffId) {
     const hint = "the image's config and its layers do not belong together, or the blob is damaged";
     throw new TsbuildError("STORE_FAILED", `tried to unpack ${what}: its content is ${found}`, {
@@ -91,6 +101,11 @@ async function readLayer(
     impliedDirectories,
     opaqueRoot,
   };
+}
+
+function contentHash(): ContentHash {
+  const hash = createHash("sha256");
+  return { update: (chunk) => void hash.update(chunk), digest: () => hash.digest("hex") };
 }
 
 function indexFile(index: string | number): Disposable & { readonly fd: number } {

@@ -1,4 +1,5 @@
 import type { SealedLayer, UnpackResult } from "../layer/types.js";
+import type { HashRing } from "./root-hash.js";
 import type { RootState } from "./snapshot/root-state.js";
 import type { ScanRecords } from "./snapshot/scan-records.js";
 import type { LayerBlob, SealOptions } from "./types.js";
@@ -19,6 +20,8 @@ export interface UnpackJob {
   readonly indexFile: string;
   readonly singleId: boolean;
   readonly idMap: string;
+  /** Absent: the thread that unpacks hashes as well. */
+  readonly hashRing?: HashRing;
 }
 export interface Unpacked extends UnpackResult {
   readonly skipped: readonly string[];

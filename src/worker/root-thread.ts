@@ -1,14 +1,16 @@
-import { parentPort } from "node:worker_threads";
+import { parentPort, workerData } from "node:worker_threads";
 import { errnoOf, messageOf, TsbuildError } from "../errors.js";
-import { openRootWork } from "./root-work.js";
+import { serveHash, type HashOrder } from "./root-hash.js";
 import type { RootFailure, RootReply, RootRequest } from "./root-jobs.js";
 
 /** The thread that goes into roots: one job at a time, until the process that started it ends it. */
-function serve(port: NonNullable<typeof parentPort>): void {
+async function serve(port: NonNullable<typeof parentPort>): Promise<void> {
   const reply = (message: RootReply, transfer: readonly ArrayBuffer[] = []): void =>
     port.postMessage(message, transfer);
   let abort = new AbortController();
   try {
+    // A thread that hashes needs none of it.
+    const { openRootWork } = await import("./root-work.js");
     const work = openRootWork();
     port.on("message", (request: RootRequest) => {
       if (request.type === "abort") {
@@ -40,4 +42,6 @@ function failureOf(error: unknown): RootFailure {
 }
 
 // An entry file: starting it is what it is for. Nobody imports it.
-if (parentPort !== null) serve(parentPort);
+const order = workerData as HashOrder | null | undefined;
+if (order !== null && order !== undefined) serveHash(order.hashRing);
+else if (parentPort !== null) await serve(parentPort);

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { ERROR_CODES, type ErrorCode, TsbuildError } from "../errors.js";
 import { entryPath } from "../internal/entry.js";
+import { startHashThread } from "./root-hash.js";
 import type { RootFailure, RootJobs, RootReply, RootRequest } from "./root-jobs.js";
 
 /** Two layers at a time: more do not help on one disk, and each thread costs 10 MB. */
@@ -14,6 +15,8 @@ const MAX_HEAP_MB = 256;
 export interface RunOptions {
   /** Buffers of the job that move instead of being copied. */
   readonly transfer?: readonly ArrayBuffer[];
+  /** Hash what is unpacked in a second thread. */
+  readonly hashBeside?: boolean;
 }
 
 /** Threads that do jobs inside roots, started when needed, a few at a time. */
@@ -52,7 +55,7 @@ class Threads implements RootThreads {
     kind: K,
     job: Omit<RootJobs[K]["job"], "kind">,
     signal: AbortSignal,
-    { transfer = [] }: RunOptions = {},
+    { transfer = [], hashBeside = false }: RunOptions = {},
   ): Promise<RootJobs[K]["result"]> {
     await this.#turn();
     try {
@@ -63,7 +66,9 @@ class Threads implements RootThreads {
         this.#idle.push(thread);
         throw abortError(kind, signal);
       }
-      const request = { type: "job", job: { ...job, kind } } as RootRequest;
+      await using hash = hashBeside ? startHashThread(this.#file) : undefined;
+      const beside = hash === undefined ? {} : { hashRing: hash.ring };
+      const request = { type: "job", job: { ...job, kind, ...beside } } as RootRequest;
       const reply = await converse(thread, request, transfer, signal);
       if (reply.type === "lost") await this.#end(thread);
       else this.#idle.push(thread);

@@ -18,6 +18,7 @@ import type {
   Unpacked,
   UnpackJob,
 } from "./root-jobs.js";
+import { hashInto } from "./root-hash.js";
 import { fsPath } from "./root-names.js";
 import { removeTreeSync } from "./root-remove.js";
 import { liveEntry } from "./root-stats.js";
@@ -92,7 +93,7 @@ function still(result: RootResult): WorkResult {
 
 async function unpack(
   { calls, door }: Place,
-  { directory, form, layer, indexFile, singleId, idMap }: UnpackJob,
+  { directory, form, layer, indexFile, singleId, idMap, hashRing }: UnpackJob,
   signal: AbortSignal,
 ): Promise<Unpacked> {
   using rootFs = openRootFs({ calls, form, singleId, idMap });
@@ -105,6 +106,7 @@ async function unpack(
         compression: layer.compression,
         diffId: layer.diffId,
         index: indexFile,
+        ...(hashRing === undefined ? {} : { hash: hashInto(hashRing) }),
         whiteouts: form === "lower" ? "overlay" : "apply",
         signal,
       },

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import {
   chmodSync,
   existsSync,
@@ -174,6 +174,22 @@ describe.skipIf(because !== undefined)(`a layer host${because ?? ""}`, () => {
     // The host goes on.
     await using root = await host.prepare([good], signal);
     expect(root.begin().kind).toBe("overlay");
+  });
+
+  test("a large layer, hashed in a second thread, is unpacked; a damaged one fails and leaves nothing behind", async () => {
+    const content = randomBytes(3_000_000).toString("hex");
+    const good = layer({ path: "x", content }, { path: "y", content });
+    const bad = { ...good, diffId: layer({ path: "z", content: "z" }).diffId };
+    const { host, layers, staging } = open("overlay");
+    await using _host = host;
+    await expect(host.prepare([bad], signal)).rejects.toMatchObject({ code: "STORE_FAILED" });
+    expect(readdirSync(layers)).toEqual([]);
+    expect(readdirSync(staging)).toEqual([]);
+    await using root = await host.prepare([good], signal);
+    expect(root.begin().kind).toBe("overlay");
+    const [name = ""] = readdirSync(layers);
+    expect(readFileSync(join(layers, name, "y"), "latin1") === content).toBe(true);
+    rmSync(good.path);
   });
 
   test("a cancelled build stops before, at the start or in the middle of a layer and leaves nothing behind", async () => {
