@@ -4,7 +4,7 @@ import { TsbuildError } from "../errors.js";
 import { effectOf } from "./handlers.js";
 import { locateError } from "./locate-error.js";
 import { startStage } from "./stage-base.js";
-import type { StageServices } from "./stage.js";
+import type { StageServices } from "./services.js";
 import { advance } from "./state.js";
 import { createTools } from "./tools.js";
 import type { StageInstruction, StageState } from "./types.js";

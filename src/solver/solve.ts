@@ -11,7 +11,8 @@ import { dryRun } from "./dry-run.js";
 import { imageOfFiles } from "./file-images.js";
 import { fromImage } from "./from-image.js";
 import { Layers } from "./layers.js";
-import { solveStage, stageSteps, type StageServices } from "./stage.js";
+import type { StageServices } from "./services.js";
+import { solveStage, stageSteps } from "./stage.js";
 import { createdAt } from "./state.js";
 import type { SolveInput, StageState } from "./types.js";
 

@@ -1,34 +1,18 @@
 import { resolveFrom } from "../dockerfile/index.js";
 import type { Instruction, PlannedStage, StagePlan } from "../dockerfile/types.js";
 import { TsbuildError, messageOf, unreachable } from "../errors.js";
-import type { Semaphore } from "../internal/semaphore.js";
 import type { SealedLayer } from "../layer/types.js";
 import { scratchImage } from "../oci/image.js";
-import type { Image, Platform } from "../oci/types.js";
+import type { Image } from "../oci/types.js";
 import type { PlannedStep, StepId } from "./events.js";
 import { effectOf } from "./handlers.js";
-import type { Layers } from "./layers.js";
 import { LocatedError, locateError } from "./locate-error.js";
 import { StageView } from "./stage-view.js";
 import { startStage } from "./stage-base.js";
+import type { StageServices } from "./services.js";
 import { advance, createdAt } from "./state.js";
 import { createTools } from "./tools.js";
 import type { SolveInput, SourceStage, StageInstruction, StageState } from "./types.js";
-
-/** What stages share. */
-export interface StageServices {
-  readonly input: SolveInput;
-  readonly layers: Layers;
-  readonly exported: ReadonlySet<number>;
-  /** How many steps run at once. */
-  readonly steps: Semaphore;
-  stage(index: number): Promise<StageState>;
-  image(name: string, platform: Platform): Promise<Image>;
-  /** A named context as an image: its files, or the image that it names. */
-  contextImage(name: string, platform: Platform): Promise<Image>;
-  /** Files of the named context (`undefined`: the main one) at `path`, as an image that can be mounted. */
-  filesImage(context: string | undefined, path: string): Promise<Image>;
-}
 
 /** Every step that the plan foresees; the triggers of a base image come when it is known. */
 export function stageSteps(plan: StagePlan): readonly PlannedStep[] {

@@ -7,7 +7,7 @@ import type { SealOptions } from "../worker/types.js";
 import type { StepId } from "./events.js";
 import type { Layers } from "./layers.js";
 import { packSealed } from "./pack.js";
-import type { StageServices } from "./stage.js";
+import type { StageServices } from "./services.js";
 import type { StageView } from "./stage-view.js";
 import type { ImageContents, SolveOptions, SourceStage, StageInstruction, Tools } from "./types.js";
 
