@@ -12,7 +12,7 @@ import { startStage } from "./stage-base.js";
 import type { StageServices } from "./services.js";
 import { advance, createdAt } from "./state.js";
 import { createTools } from "./tools.js";
-import type { SolveInput, SourceStage, StageInstruction, StageState } from "./types.js";
+import type { SourceStage, StageInstruction, StageState } from "./types.js";
 
 /** Every step that the plan foresees; the triggers of a base image come when it is known. */
 export function stageSteps(plan: StagePlan): readonly PlannedStep[] {
