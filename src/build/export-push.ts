@@ -49,6 +49,8 @@ export function layerOpener(
     const { descriptor, origin } = layer;
     if ((await store.stat(descriptor.digest)) !== undefined) {
       yield* store.get(descriptor.digest, signal);
+    } else if (layer.open !== undefined) {
+      yield* layer.open(signal);
     } else if (origin !== undefined) {
       yield* registry.blob(origin, descriptor, { signal });
     } else {
