@@ -1,8 +1,48 @@
-import { findIgnoreFile, openDirectory } from "../context/index.js";
+import { posix } from "node:path";
+import { findIgnoreFile, findNonDirectory, openDirectory } from "../context/index.js";
 import type { FileSource } from "../context/types.js";
 import { TsbuildError } from "../errors.js";
 import { parseReference } from "../oci/reference.js";
 import type { NamedContext } from "../solver/types.js";
+import type { ContextFetcher } from "./contexts-fetch.js";
+import { loadLayoutImage, parseLayoutReference } from "./contexts-layout.js";
+import { mainPlace, placeOf } from "./contexts-place.js";
+import type { BuildOptions } from "./options.js";
+
+/** The main context as a directory of this machine. */
+export interface MainContext {
+  readonly directory: string;
+  /** It came from elsewhere: what is in it is not to be trusted, and it is gone at the end of the build. */
+  readonly fetched: boolean;
+}
+
+/** Fetches and unpacks what `context` names, where it is no directory. @throws TsbuildError USAGE, CONTEXT_UNREADABLE, STORE_FAILED */
+export async function placeMainContext(
+  options: Pick<BuildOptions, "context" | "contextSubPath" | "environment">,
+  fetcher: ContextFetcher,
+): Promise<MainContext> {
+  const below = subPath(options.contextSubPath ?? "");
+  const place = mainPlace(options.context, options.environment ?? {});
+  if (place.kind === "directory") {
+    return { directory: below === "" ? place.path : `${place.path}/${below}`, fetched: false };
+  }
+  const top = await fetcher.directoryOf(place, "context", place.kind !== "tar");
+  // A link may lead out of what was fetched.
+  const wrong = findNonDirectory(top, below);
+  if (wrong === undefined)
+    return { directory: below === "" ? top : `${top}/${below}`, fetched: true };
+  throw new TsbuildError(
+    "CONTEXT_UNREADABLE",
+    `tried to open "${below}" of the context ${place.shown}: "${wrong}" is not a directory of it`,
+  );
+}
+
+/** @throws TsbuildError USAGE */
+function subPath(text: string): string {
+  const cleaned = posix.join(".", text).replace(/^\/+|\/+$/g, "");
+  if (cleaned !== ".." && !cleaned.startsWith("../")) return cleaned === "." ? "" : cleaned;
+  throw new TsbuildError("USAGE", `the context's sub-path "${text}" leads out of the context`);
+}
 
 /** The main context: a directory with its ignore file. @throws TsbuildError CONTEXT_UNREADABLE */
 export async function openContext(
@@ -14,39 +54,52 @@ export async function openContext(
   return openDirectory(path, { name: "context", signal, ignoreFile });
 }
 
-/** Named contexts by their lower-case name. @throws TsbuildError USAGE */
+/** Named contexts by their lower-case name; each is fetched when it is first needed. @throws TsbuildError USAGE */
 export function namedContexts(
   given: Readonly<Record<string, string>>,
-  signal: AbortSignal,
+  fetcher: ContextFetcher,
 ): ReadonlyMap<string, NamedContext> {
   return new Map(
     Object.entries(given).map(([name, value]) => [
       name.toLowerCase(),
-      namedContext(name, value, signal),
+      namedContext(name, value, fetcher),
     ]),
   );
 }
 
-function namedContext(name: string, value: string, signal: AbortSignal): NamedContext {
+function namedContext(name: string, value: string, fetcher: ContextFetcher): NamedContext {
+  const { signal } = fetcher;
   if (name.toLowerCase() === "scratch" || name.toLowerCase() === "context") {
     throw new TsbuildError("USAGE", `"${name}" cannot name a context: it is reserved`);
   }
-  const image = /^docker-image:\/\/(.+)$/s.exec(value)?.[1];
-  if (image !== undefined) {
-    if (image !== "scratch") parseReference(image);
-    return { kind: "image", reference: image };
+  const [, kind, rest = ""] = /^(docker-image|oci-layout):\/\/(.+)$/s.exec(value) ?? [];
+  if (kind === "docker-image") {
+    if (rest !== "scratch") parseReference(rest);
+    return { kind: "image", reference: rest };
   }
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(value)?.[1];
-  if (scheme !== undefined) {
-    throw new TsbuildError("USAGE", `context ${name}: ${scheme}:// is not supported yet`, {
-      hint: "give a directory or docker-image://reference",
-    });
+  if (kind === "oci-layout") {
+    const reference = parseLayoutReference(rest);
+    return { kind: "layout", load: (platform) => loadLayoutImage(reference, platform, signal) };
   }
-  let opened: Promise<FileSource> | undefined;
+  if (value.startsWith("input:")) {
+    throw new TsbuildError(
+      "USAGE",
+      `context ${name}: input: is only known to BuildKit's frontends`,
+      {
+        hint: "give a directory, a git repository, an https:// address, docker-image:// or oci-layout://",
+      },
+    );
+  }
+  const place = placeOf(value, `context ${name}`);
   const open = async (): Promise<FileSource> => {
+    const what = `context ${name}`;
+    if (place.kind !== "directory") {
+      return openDirectory(await fetcher.directoryOf(place, what, false), { name: what, signal });
+    }
     // A named context has its own ignore file, if any; a Dockerfile's is for the main one.
     const ignoreFile = await findIgnoreFile(undefined, value);
-    return openDirectory(value, { name: `context ${name}`, signal, ignoreFile });
+    return openDirectory(value, { name: what, signal, ignoreFile });
   };
+  let opened: Promise<FileSource> | undefined;
   return { kind: "files", open: () => (opened ??= open()) };
 }

@@ -1,12 +1,22 @@
+import type { Readable } from "node:stream";
 import type { DriverName } from "../worker/types.js";
 import type { Compression, Descriptor, ImageFormat } from "../oci/types.js";
 import type { Keychain } from "../registry/types.js";
 
 /** Everything that a build can be told. Paths are relative to the process's working directory. */
 export interface BuildOptions {
-  /** A directory. */
+  /**
+   * The files that COPY and ADD read: a directory (also `dir://PATH`), a tar (`tar://PATH`, or `-` for `stdin`; plain or
+   * compressed), an `http(s)://` address of a tar, or a git repository: `https://host/path.git#ref:subdir`,
+   * `github.com/owner/name`, `git@host:path`, and Kaniko's `git://[token@]host/path[#ref][#commit]`, which goes over https
+   * or what `GIT_PULL_METHOD` says. `GIT_TOKEN`, or `GIT_USERNAME` and `GIT_PASSWORD`, are for its host.
+   */
   readonly context: string;
-  /** Looked up as given, then below the context. Default: `Dockerfile`. */
+  /** A directory of the context that takes its place. */
+  readonly contextSubPath?: string;
+  /** What the context `-` is read from; destroyed at its end. */
+  readonly stdin?: Readable;
+  /** Looked up as given, then below the context; the other way round where the context was fetched. Default: `Dockerfile`. */
   readonly dockerfile?: string;
   /** A stage's name in any case. Default: the last stage. */
   readonly target?: string;
@@ -19,7 +29,10 @@ export interface BuildOptions {
   readonly secrets?: Readonly<Record<string, { readonly file: string } | { readonly env: string }>>;
   /** Sockets of ssh agents, by the id that `RUN --mount=type=ssh,id=…` names. */
   readonly sshAgents?: Readonly<Record<string, string>>;
-  /** Named contexts: a directory, or `docker-image://reference`. */
+  /**
+   * Named contexts: a directory, a git repository, an `http(s)://` address of a tar, `docker-image://reference` or
+   * `oci-layout://PATH[:tag|@digest]`. What has to be fetched is fetched when it is first needed.
+   */
   readonly buildContexts?: Readonly<Record<string, string>>;
 
   /** References to push to. */

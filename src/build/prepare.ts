@@ -7,7 +7,8 @@ import type { Registry } from "../registry/types.js";
 import type { Emit, NamedContext, SolveInput, SolveOptions } from "../solver/types.js";
 import { openStore } from "../store/index.js";
 import type { Cleanup } from "./cleanup.js";
-import { namedContexts, openContext } from "./contexts.js";
+import { type MainContext, namedContexts, openContext, placeMainContext } from "./contexts.js";
+import type { ContextFetcher } from "./contexts-fetch.js";
 import { defaultStore, httpEnvironment } from "./environment.js";
 import type { BuildOptions } from "./options.js";
 import { readDockerfile } from "./read-dockerfile.js";
@@ -21,10 +22,11 @@ export interface PlatformPlan {
   readonly options: SolveOptions;
 }
 
-/** The Dockerfile, read and planned; nothing is open yet. */
+/** The Dockerfile, read and planned, and the context that it may have come with; nothing else is open yet. */
 export interface Planned {
   readonly dockerfile: Dockerfile;
   readonly path: string;
+  readonly context: MainContext;
   readonly plans: readonly PlatformPlan[];
   readonly contexts: ReadonlyMap<string, NamedContext>;
   readonly secret: ReturnType<typeof secretSource>;
@@ -34,24 +36,25 @@ export interface Planned {
 export type SharedInput = Omit<SolveInput, "plan" | "options" | "emit">;
 
 /** What can be wrong with the options and the Dockerfile is found before anything is opened. @throws TsbuildError */
-export async function planBuild(options: BuildOptions, signal: AbortSignal): Promise<Planned> {
-  const contexts = namedContexts(options.buildContexts ?? {}, signal);
+export async function planBuild(options: BuildOptions, fetcher: ContextFetcher): Promise<Planned> {
+  const contexts = namedContexts(options.buildContexts ?? {}, fetcher);
   const solving = await solveOptions(options);
   const secret = secretSource(options);
-  const { dockerfile, path } = await readOnce(options, solving);
+  const context = await placeMainContext(options, fetcher);
+  const { dockerfile, path } = await readOnce(options, context, solving);
   const plans = solving.map((one) => planFor(dockerfile, options, one, contexts));
-  return { dockerfile, path, plans, contexts, secret };
+  return { dockerfile, path, context, plans, contexts, secret };
 }
 
 /** Opens what building needs; `cleanup` closes it. */
 export async function openBuild(
   options: BuildOptions,
-  { dockerfile, path, contexts, secret }: Planned,
+  { dockerfile, path, context: main, contexts, secret }: Planned,
   { registry, cleanup, emit, signal }: OpenInput,
 ): Promise<SharedInput> {
   const environment = options.environment ?? {};
   const http = cleanup.use(createHttpClient(httpEnvironment(environment)));
-  const context = cleanup.use(await openContext(options.context, path, signal));
+  const context = cleanup.use(await openContext(main.directory, path, signal));
   const store = cleanup.use(await openStore(options.store ?? defaultStore(environment), signal));
   return {
     escape: dockerfile.escape,
@@ -89,9 +92,10 @@ function remoteSources(
 
 async function readOnce(
   options: BuildOptions,
+  context: MainContext,
   [first]: readonly SolveOptions[],
 ): Promise<{ readonly dockerfile: Dockerfile; readonly path: string }> {
-  const { file, path } = await readDockerfile(options.dockerfile, options.context);
+  const { file, path } = await readDockerfile(options.dockerfile, context);
   const check = first?.buildArgs.get("BUILDKIT_DOCKERFILE_CHECK");
   return { dockerfile: parseDockerfile(file, check === undefined ? {} : { check }), path };
 }

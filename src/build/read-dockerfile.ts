@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
-import { access, open } from "node:fs/promises";
-import { isAbsolute, join } from "node:path";
+import { access, open, realpath } from "node:fs/promises";
+import { isAbsolute, join, sep } from "node:path";
 import type { SourceFile } from "../dockerfile/types.js";
 import { TsbuildError, errnoOf, messageOf } from "../errors.js";
 
@@ -14,26 +14,41 @@ export interface FoundDockerfile {
   readonly path: string;
 }
 
-/** Kaniko's look-up: as given, then below the context. @throws TsbuildError CONTEXT_UNREADABLE */
+/**
+ * Kaniko's look-up: as given, then below the context. A context that was fetched comes first, and its links lead
+ * nowhere else: what is read is shown in messages.
+ * @throws TsbuildError CONTEXT_UNREADABLE
+ */
 export async function readDockerfile(
   name: string | undefined,
-  context: string,
+  { directory, fetched }: { readonly directory: string; readonly fetched: boolean },
 ): Promise<FoundDockerfile> {
   const given = name ?? DEFAULT_NAME;
+  const below = join(directory, given);
   // Without a name the context's own Dockerfile is meant, wherever the build is started.
-  const candidates =
-    name === undefined
-      ? [join(context, given)]
-      : isAbsolute(given)
-        ? [given]
-        : [given, join(context, given)];
+  const both = fetched ? [below, given] : [given, below];
+  const candidates = name === undefined ? [below] : isAbsolute(given) ? [given] : both;
   for (const path of candidates) {
-    if (await exists(path)) return { file: { path: given, text: await readText(path) }, path };
+    if (!(await exists(path))) continue;
+    if (fetched && path === below) await refuseOutside(path, given, directory);
+    return { file: { path: given, text: await readText(path) }, path };
   }
+  const shown = candidates.map((path) =>
+    fetched && path === below ? `${given} in the context` : path,
+  );
   throw new TsbuildError(
     "CONTEXT_UNREADABLE",
-    `tried to read the Dockerfile: ${candidates.join(" and ")} do${candidates.length > 1 ? "" : "es"} not exist`,
+    `tried to read the Dockerfile: ${shown.join(" and ")} do${shown.length > 1 ? "" : "es"} not exist`,
     { hint: "name it with --dockerfile, relative to the working directory or to the context" },
+  );
+}
+
+async function refuseOutside(path: string, given: string, directory: string): Promise<void> {
+  const [real, root] = await Promise.all([realpath(path), realpath(directory)]);
+  if (real.startsWith(root + sep)) return;
+  throw new TsbuildError(
+    "CONTEXT_UNREADABLE",
+    `tried to read the Dockerfile: ${given} leads out of the context`,
   );
 }
 

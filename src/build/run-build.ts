@@ -3,6 +3,7 @@ import type { Image } from "../oci/types.js";
 import { solve } from "../solver/solve.js";
 import type { Emit } from "../solver/types.js";
 import { Cleanup } from "./cleanup.js";
+import { ContextFetcher } from "./contexts-fetch.js";
 import { checkPush, destinationsOf } from "./destinations.js";
 import { exportImages } from "./export.js";
 import { readAnnotations } from "./export-annotations.js";
@@ -22,13 +23,14 @@ export async function runBuild(
   const started = performance.now();
   const destinations = destinationsOf(options);
   checkOutputs(options);
-  const planned = await planBuild(options, signal);
+  await using cleanup = new Cleanup();
+  const fetcher = cleanup.use(new ContextFetcher(options, emit, signal));
+  const planned = await planBuild(options, fetcher);
   const { plans } = planned;
   const platforms = plans.map((one) => one.options.targetPlatform);
   const index = makesIndex(options, plans.length);
   const annotations = readAnnotations(options.annotations ?? {}, platforms, index);
 
-  await using cleanup = new Cleanup();
   const registry = cleanup.use(openRegistry(options));
   if (options.skipPushPermissionCheck !== true) {
     await checkPush(destinations.pushed, registry, signal);

@@ -2,6 +2,7 @@ import type { Diagnostic } from "../dockerfile/types.js";
 import { lint } from "../solver/solve.js";
 import type { Emit } from "../solver/types.js";
 import { Cleanup } from "./cleanup.js";
+import { ContextFetcher } from "./contexts-fetch.js";
 import type { BuildOptions } from "./options.js";
 import { openBuild, planBuild } from "./prepare.js";
 import { openRegistry } from "./registry.js";
@@ -12,8 +13,9 @@ export async function runCheck(
   emit: Emit,
   signal: AbortSignal,
 ): Promise<readonly Diagnostic[]> {
-  const planned = await planBuild(options, signal);
   await using cleanup = new Cleanup();
+  const fetcher = cleanup.use(new ContextFetcher(options, emit, signal));
+  const planned = await planBuild(options, fetcher);
   const registry = cleanup.use(openRegistry(options));
   const shared = await openBuild(options, planned, { registry, cleanup, emit, signal });
   // Platforms mostly have the same faults.

@@ -15,7 +15,9 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
   const list = (name: FlagName): readonly string[] => flags.many.get(name) ?? [];
   const flag = (name: FlagName): boolean => text(name) === "true";
   const options: Record<keyof BuildOptions, unknown> = {
-    context: contextDirectory(text("context") ?? DEFAULT_CONTEXT),
+    context: text("context") ?? DEFAULT_CONTEXT,
+    contextSubPath: text("context-sub-path"),
+    stdin: stdinFor(text("context")),
     dockerfile: text("dockerfile"),
     target: text("target"),
     buildArgs: buildArgs(list("build-arg"), environment),
@@ -58,12 +60,14 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
   ) as unknown as BuildOptions;
 }
 
-/** Kaniko's `dir://` is a directory; its other schemes are refused by name for now. */
-function contextDirectory(context: string): string {
-  if (context.startsWith("dir://")) return context.slice("dir://".length);
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(context)?.[1];
-  if (scheme === undefined) return context;
-  throw new UsageError(`a context at ${scheme}:// is not supported yet`, "give a directory");
+/** What is read only for a context that says so: the build's input is its caller's otherwise. */
+function stdinFor(context: string | undefined): NodeJS.ReadStream | undefined {
+  if (context !== "-" && context !== "tar://stdin") return undefined;
+  if (!process.stdin.isTTY) return process.stdin;
+  throw new UsageError(
+    "the context on stdin would be read from the terminal",
+    "pipe a tar: < FILE",
+  );
 }
 
 /** A name alone takes the environment's value, and is left out when there is none: Docker's rule. */

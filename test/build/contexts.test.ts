@@ -56,7 +56,9 @@ async function built(options: Given): Promise<Record<string, string>> {
   }
   const files = (await readLayout(ociLayoutPath)).layers.flatMap((layer) => [...byPath(layer)]);
   return Object.fromEntries(
-    files.filter(([, { type }]) => type === "file").map(([path, { data }]) => [path, `${data}`]),
+    files
+      .filter(([, { type }]) => type === "file")
+      .map(([path, { data }]) => [path, data.toString()]),
   );
 }
 

@@ -113,10 +113,11 @@ describe("options from flags and environment", () => {
     ]);
   });
 
-  test("the context is Kaniko's default, a directory, or a dir:// URL", () => {
+  test("the context is Kaniko's default, or as it is given", () => {
     expect(options([]).context).toBe("/workspace/");
-    expect(options(["-c", "dir://src"]).context).toBe("src");
-    expect(() => options(["-c", "s3://bucket"])).toThrow("a context at s3:// is not supported yet");
+    expect(options([])).not.toHaveProperty("stdin");
+    const given = options(["-c", "dir://src", "--context-sub-path=app"]);
+    expect(given).toMatchObject({ context: "dir://src", contextSubPath: "app" });
   });
 
   test("a compression level of -1 is the default", () => {

@@ -1,0 +1,131 @@
+import { createReadStream } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
+import type { Readable } from "node:stream";
+import { fetchGit, fetchUrlFile } from "../context/index.js";
+import { TsbuildError, unreachable } from "../errors.js";
+import { type HttpClient, createHttpClient } from "../internal/http.js";
+import type { Emit } from "../solver/types.js";
+import { openStore } from "../store/index.js";
+import type { Store } from "../store/types.js";
+import { Cleanup } from "./cleanup.js";
+import { unpackContext } from "./contexts-archive.js";
+import type { RemotePlace } from "./contexts-place.js";
+import { defaultStore, httpEnvironment } from "./environment.js";
+import type { BuildOptions } from "./options.js";
+
+/**
+ * Fetches contexts into directories of the store's staging area, which is on the disk that has room. What it opens and
+ * makes is gone when it is disposed, and it opens nothing until it is asked for something.
+ */
+export class ContextFetcher implements AsyncDisposable {
+  readonly #options: BuildOptions;
+  readonly #emit: Emit;
+  readonly #signal: AbortSignal;
+  readonly #cleanup = new Cleanup();
+  #store: Promise<Store> | undefined;
+  #http: HttpClient | undefined;
+
+  constructor(options: BuildOptions, emit: Emit, signal: AbortSignal) {
+    this.#options = options;
+    this.#emit = emit;
+    this.#signal = signal;
+  }
+
+  get signal(): AbortSignal {
+    return this.#signal;
+  }
+
+  /**
+   * A directory with the files that are at `place`.
+   * @param what for messages: `context`, `context assets`
+   * @param maybeDockerfile whether a text in place of an archive is a Dockerfile
+   * @throws TsbuildError CONTEXT_UNREADABLE, STORE_FAILED, USAGE
+   */
+  async directoryOf(place: RemotePlace, what: string, maybeDockerfile: boolean): Promise<string> {
+    const directory = await this.#stagingPath("context");
+    const signal = this.#signal;
+    if (place.kind === "git") {
+      const { credentials } = place;
+      const environment = this.#options.environment ?? {};
+      const given = credentials === undefined ? {} : { credentials };
+      return (await fetchGit(place.ref, { directory, environment, signal, ...given })).path;
+    }
+    await mkdir(directory, { mode: 0o700 });
+    const shown = `the ${what} ${place.shown}`;
+    const unpacking = { directory, what: shown, maybeDockerfile, signal };
+    const skipped = await this.#read(place, (bytes) => unpackContext(bytes, unpacking));
+    if (skipped > 0) {
+      const message = `${shown}: ${skipped} devices or fifos in the archive were left out`;
+      this.#emit({ type: "notice", message });
+    }
+    return directory;
+  }
+
+  async #read(
+    place: Exclude<RemotePlace, { kind: "git" }>,
+    use: (bytes: AsyncIterable<Uint8Array>) => Promise<number>,
+  ): Promise<number> {
+    switch (place.kind) {
+      case "stdin":
+        return this.#through(this.#stdin(), use);
+      case "tar":
+        return this.#through(createReadStream(place.path), use);
+      case "url": {
+        const path = await this.#stagingPath("download");
+        const environment = httpEnvironment(this.#options.environment ?? {});
+        const client = (this.#http ??= this.#cleanup.use(createHttpClient(environment)));
+        try {
+          await fetchUrlFile(place.url, { client, path, signal: this.#signal });
+          return await this.#through(createReadStream(path), use);
+        } finally {
+          await rm(path, { force: true });
+        }
+      }
+      default:
+        return unreachable(place);
+    }
+  }
+
+  #stdin(): Readable {
+    const { stdin } = this.#options;
+    if (stdin !== undefined) return stdin;
+    throw new TsbuildError("USAGE", "the context is to be read from stdin, which was not given");
+  }
+
+  /** Closes the stream on every path: a read that waits for bytes would go on for ever. */
+  async #through(
+    stream: Readable,
+    use: (bytes: AsyncIterable<Uint8Array>) => Promise<number>,
+  ): Promise<number> {
+    const close = (): unknown => stream.destroy();
+    this.#signal.addEventListener("abort", close, { once: true });
+    try {
+      this.#signal.throwIfAborted();
+      return await use(bytesOf(stream));
+    } finally {
+      this.#signal.removeEventListener("abort", close);
+      close();
+    }
+  }
+
+  async #stagingPath(suffix: string): Promise<string> {
+    this.#store ??= this.#openStore();
+    return (await this.#store).stagingPath(suffix);
+  }
+
+  async #openStore(): Promise<Store> {
+    const { store, environment } = this.#options;
+    const root = store ?? defaultStore(environment ?? {});
+    return this.#cleanup.use(await openStore(root, this.#signal));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#cleanup[Symbol.asyncDispose]();
+  }
+}
+
+async function* bytesOf(stream: Readable): AsyncGenerator<Uint8Array> {
+  for await (const chunk of stream as AsyncIterable<Uint8Array | string>) {
+    yield typeof chunk === "string" ? Buffer.from(chunk) : chunk;
+  }
+}
