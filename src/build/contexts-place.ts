@@ -31,33 +31,28 @@ const PULL_METHODS: ReadonlySet<string> = new Set(["https", "http", "git"]);
  */
 export function mainPlace(text: string, environment: Environment): Place {
   if (text === "-" || text === "tar://stdin") return { kind: "stdin", shown: "on stdin" };
-  const [, scheme = "", rest = ""] = SCHEME.exec(text) ?? [];
-  switch (scheme) {
-    case "dir":
-      return { kind: "directory", path: rest };
-    case "tar":
-      return { kind: "tar", path: rest, shown: text };
-    case "git": {
-      const ref = kanikoRef(rest, environment);
-      const credentials = gitCredentials(environment);
-      return { kind: "git", ref, shown: showGitUrl(ref.remote), credentials };
-    }
-    default: {
-      const place = placeOf(text, "the context");
-      if (place.kind !== "git") return place;
-      return { ...place, credentials: gitCredentials(environment) };
-    }
+  const [, kaniko] = /^git:\/\/(.*)$/is.exec(text) ?? [];
+  if (kaniko !== undefined) {
+    const ref = kanikoRef(kaniko, environment);
+    const credentials = gitCredentials(environment);
+    return { kind: "git", ref, shown: showGitUrl(ref.remote), credentials };
   }
+  const place = placeOf(text, "the context");
+  if (place.kind !== "git") return place;
+  return { ...place, credentials: gitCredentials(environment) };
 }
 
-/** What docker and BuildKit know as files, wherever a context is named. @throws TsbuildError USAGE */
+/** What docker and BuildKit know as files, and `dir://` and `tar://`. @throws TsbuildError USAGE */
 export function placeOf(text: string, what: string): Place {
-  const [, scheme] = SCHEME.exec(text) ?? [];
+  const [, spelled, rest = ""] = SCHEME.exec(text) ?? [];
+  const scheme = spelled?.toLowerCase();
   // A directory that is there is meant, however it is called.
   if (scheme === undefined && isDirectory(text)) return { kind: "directory", path: text };
   const ref = gitRef(text);
   if (ref !== undefined) return { kind: "git", ref, shown: showGitUrl(text) };
   if (scheme === undefined) return { kind: "directory", path: text };
+  if (scheme === "dir") return { kind: "directory", path: rest };
+  if (scheme === "tar") return { kind: "tar", path: rest, shown: text };
   if (scheme === "http" || scheme === "https") return urlPlace(text, what);
   const shown = `${scheme}://`;
   if (BUCKETS.has(scheme)) {

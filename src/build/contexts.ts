@@ -6,7 +6,7 @@ import { parseReference } from "../oci/reference.js";
 import type { NamedContext } from "../solver/types.js";
 import type { ContextFetcher } from "./contexts-fetch.js";
 import { loadLayoutImage, parseLayoutReference } from "./contexts-layout.js";
-import { mainPlace, placeOf } from "./contexts-place.js";
+import { mainPlace, placeOf, type RemotePlace } from "./contexts-place.js";
 import type { BuildOptions } from "./options.js";
 
 /** The main context as a directory of this machine. */
@@ -18,7 +18,7 @@ export interface MainContext {
 
 /** Fetches and unpacks what `context` names, where it is no directory. @throws TsbuildError USAGE, CONTEXT_UNREADABLE, STORE_FAILED */
 export async function placeMainContext(
-  options: Pick<BuildOptions, "context" | "contextSubPath" | "environment">,
+  options: Pick<BuildOptions, "context" | "contextSubPath" | "buildArgs" | "environment">,
   fetcher: ContextFetcher,
 ): Promise<MainContext> {
   const below = subPath(options.contextSubPath ?? "");
@@ -26,7 +26,11 @@ export async function placeMainContext(
   if (place.kind === "directory") {
     return { directory: below === "" ? place.path : `${place.path}/${below}`, fetched: false };
   }
-  const top = await fetcher.directoryOf(place, "context", place.kind !== "tar");
+  const top = await fetcher.directoryOf(
+    keepingGit(place, options),
+    "context",
+    place.kind !== "tar",
+  );
   // A link may lead out of what was fetched.
   const wrong = findNonDirectory(top, below);
   if (wrong === undefined)
@@ -35,6 +39,16 @@ export async function placeMainContext(
     "CONTEXT_UNREADABLE",
     `tried to open "${below}" of the context ${place.shown}: "${wrong}" is not a directory of it`,
   );
+}
+
+/** BuildKit's build argument for it; what the address itself says comes first. */
+function keepingGit(
+  place: RemotePlace,
+  { buildArgs }: Pick<BuildOptions, "buildArgs">,
+): RemotePlace {
+  const keep = buildArgs?.["BUILDKIT_CONTEXT_KEEP_GIT_DIR"];
+  if (place.kind !== "git" || (keep !== "1" && keep !== "true")) return place;
+  return { ...place, ref: { keepGitDir: true, ...place.ref } };
 }
 
 /** @throws TsbuildError USAGE */
@@ -97,8 +111,8 @@ function namedContext(name: string, value: string, fetcher: ContextFetcher): Nam
       return openDirectory(await fetcher.directoryOf(place, what, false), { name: what, signal });
     }
     // A named context has its own ignore file, if any; a Dockerfile's is for the main one.
-    const ignoreFile = await findIgnoreFile(undefined, value);
-    return openDirectory(value, { name: what, signal, ignoreFile });
+    const ignoreFile = await findIgnoreFile(undefined, place.path);
+    return openDirectory(place.path, { name: what, signal, ignoreFile });
   };
   let opened: Promise<FileSource> | undefined;
   return { kind: "files", open: () => (opened ??= open()) };

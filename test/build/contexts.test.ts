@@ -223,6 +223,15 @@ describeUnless([lacksTools("git")], "a git repository as a context", () => {
     await expect(method).rejects.toThrow('GIT_PULL_METHOD cannot be "rsync"');
   });
 
+  test("without its .git, unless the build argument asks for it", async () => {
+    const context = git.url("smart", "app.git");
+    const options = { context, dockerfile: join(dir.path, "Dockerfile.git") };
+    await writeFile(options.dockerfile, "FROM scratch\nCOPY .git* hello /\n");
+    expect(Object.keys(await built(options))).toEqual(["hello"]);
+    const buildArgs = { BUILDKIT_CONTEXT_KEEP_GIT_DIR: "1" };
+    expect(await built({ ...options, buildArgs })).toHaveProperty("HEAD");
+  });
+
   test("with credentials from the environment or the address, which are never shown", async () => {
     const context = git.url("private", "app.git");
     const PATH = process.env["PATH"];
@@ -285,12 +294,14 @@ describe("a named context", () => {
     });
   });
 
-  test("is a tar by URL; a single file is none", async () => {
+  test("is a tar, also by URL; a single file is none", async () => {
     const context = await directoryOf("uses-url", {
       Dockerfile: "FROM scratch\nCOPY --from=app hello /\n",
     });
     const app = serve("/app.tar", gzipSync(writeTar(FILES)));
     expect(await built({ context, buildContexts: { app } })).toEqual({ hello: "from a tar\n" });
+    const local = { app: `tar://${await fileOf("named.tar", writeTar(FILES))}` };
+    expect(await built({ context, buildContexts: local })).toEqual({ hello: "from a tar\n" });
     const single = { app: serve("/single", Buffer.from("text")) };
     await expect(built({ context, buildContexts: single })).rejects.toThrow(
       /the context app http.*\/single: it is not a tar/,
