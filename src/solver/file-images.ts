@@ -19,15 +19,18 @@ export async function imageOfFiles(
   const { options } = input;
   const image = scratchImage(options.targetPlatform);
   // A path through a symlink needs what the link leads to.
-  const whole = path === "" || resolvePath(source.tree, path, "follow").path !== path;
+  const resolved = resolvePath(source.tree, path, "follow");
+  const whole = path === "" || resolved.path !== path;
+  const found = resolved.entry !== undefined;
   const item = whole
     ? ({ kind: "path", source, path: "" } as const)
     : ({
         kind: "parents",
         source,
         base: "",
-        pattern: escapePattern(path),
-        required: true,
+        // What is there is named by a pattern, what is missing by its path.
+        pattern: found ? escapePattern(path) : path,
+        required: !found,
       } as const);
   const changes = planCopy({
     items: [item],

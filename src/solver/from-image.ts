@@ -16,13 +16,13 @@ export interface FromImageInput {
   readonly signal: AbortSignal;
 }
 
-/** A base image's manifest and config, without its layers. @throws TsbuildError REGISTRY_UNAVAILABLE, REGISTRY_DENIED, USAGE */
+/** A base image's manifest and config, without its layers. @throws TsbuildError REGISTRY_UNAVAILABLE, REGISTRY_DENIED, DOCKERFILE_INVALID */
 export async function fromImage(
   name: string,
   platform: Platform,
   input: FromImageInput,
 ): Promise<{ readonly image: Image; readonly digest: Digest }> {
-  const reference = withDefaultTag(parseReference(name));
+  const reference = withDefaultTag(referenceOf(name));
   const call = { signal: input.signal };
   const { bytes, descriptor } = await input.registry.resolve(reference, platform, call);
   const manifest = parseManifest(bytes, descriptor.mediaType);
@@ -45,6 +45,20 @@ export async function fromImage(
     format: manifest.format,
   };
   return { image, digest: descriptor.digest };
+}
+
+/** What a Dockerfile names wrongly is its own fault, not the command line's. */
+function referenceOf(name: string): Reference {
+  try {
+    return parseReference(name);
+  } catch (error) {
+    if (!(error instanceof TsbuildError) || error.code !== "USAGE") throw error;
+    const { message, hint } = error;
+    throw new TsbuildError("DOCKERFILE_INVALID", message, {
+      cause: error,
+      ...(hint === undefined ? {} : { hint }),
+    });
+  }
 }
 
 async function configBytes(

@@ -42,6 +42,12 @@ describeUnless(LACKS, "RUN --mount", () => {
     expect([...built.files.keys()].filter((path) => path.startsWith("w/"))).toEqual([]);
   });
 
+  test("bind of a name that looks like a pattern", async () => {
+    await bench.build(["FROM busybox", "RUN --mount=source=a[1]*,target=/x [ -e /x/f ]"], {
+      files: { "a[1]*/f": "" },
+    });
+  });
+
   test("bind of what is not there is an error with its place", async () => {
     const failed = await bench.fails(["FROM busybox", "RUN --mount=source=none,target=/x true"]);
     expect(failed.message).toContain("Dockerfile:2");

@@ -1,0 +1,71 @@
+import { describe, expect, test } from "vitest";
+import { digestOf } from "../../src/oci/digest.js";
+import type { DiffId } from "../../src/oci/digest.js";
+import { advance, createdAt, createdNs, initialState, withEnv } from "../../src/solver/state.js";
+import { optionsOf, PLATFORM, stateOf } from "./support-tools.js";
+
+describe("a stage's state", () => {
+  test("begins with a PATH where the base has none, behind what it has", () => {
+    expect(stateOf({ env: ["a=1"] }).image.config.env).toEqual([
+      "a=1",
+      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ]);
+    expect(stateOf({ env: ["PATH="] }).image.config.env).toEqual(["PATH="]);
+  });
+
+  test("of a stage that starts from another has its arguments, not its CMD, nor its triggers", () => {
+    const parent = {
+      ...stateOf({ env: ["PATH=/", "a=env"], onBuild: ["RUN x"], cmd: ["c"] }),
+      env: new Map([
+        ["a", "arg"],
+        ["b", "arg"],
+      ]),
+      args: [{ name: "b", value: "arg" }],
+      cmdSet: true,
+      workdirSet: true,
+    };
+    const child = initialState(parent.image, PLATFORM, parent);
+    expect(Object.fromEntries(child.env)).toEqual({ PATH: "/", a: "env", b: "arg" });
+    expect(child.args).toEqual(parent.args);
+    expect(child).toMatchObject({ cmdSet: false, workdirSet: true });
+    expect(child.image.config).toMatchObject({ onBuild: [], cmd: ["c"] });
+  });
+
+  test("goes on with a layer and its line of history, empty without one, none for ONBUILD", () => {
+    const state = stateOf();
+    const diffId = digestOf("tar") as unknown as DiffId;
+    const descriptor = { mediaType: "m", digest: digestOf("blob"), size: 1 };
+    const layer = { descriptor, diffId, uncompressedSize: 3 };
+    const one = advance({ state, history: "RUN x" }, layer, "2020-01-01T00:00:00Z");
+    const two = advance({ state: one, history: "ENV a=b" }, undefined, "2020-01-01T00:00:01Z");
+    const three = advance({ state: two }, undefined, "2020-01-01T00:00:02Z");
+    expect(three.image.layers).toEqual([{ descriptor, diffId }]);
+    expect(three.image.history).toEqual([
+      {
+        created: "2020-01-01T00:00:00Z",
+        createdBy: "RUN x",
+        comment: "buildkit.dockerfile.v0",
+        emptyLayer: false,
+      },
+      {
+        created: "2020-01-01T00:00:01Z",
+        createdBy: "ENV a=b",
+        comment: "buildkit.dockerfile.v0",
+        emptyLayer: true,
+      },
+    ]);
+    expect(state.image.history).toEqual([]);
+  });
+
+  test("times are those of the epoch that is given, in Go's spelling", () => {
+    expect(createdAt(optionsOf({ sourceDateEpoch: 0 }))).toBe("1970-01-01T00:00:00Z");
+    expect(createdAt(optionsOf())).toBeUndefined();
+    expect(createdNs(optionsOf({ sourceDateEpoch: 5 }))).toBe(5_000_000_000n);
+    expect(createdNs(optionsOf())).toBeGreaterThan(1_600_000_000_000_000_000n);
+  });
+
+  test("withEnv replaces the name, not what begins like it", () => {
+    expect(withEnv(["ab=1", "a=2"], "a", "3")).toEqual(["ab=1", "a=3"]);
+    expect(withEnv(["ab=1"], "a", "")).toEqual(["ab=1", "a="]);
+  });
+});
