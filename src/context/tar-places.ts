@@ -1,15 +1,19 @@
 import {
   chmodSync,
+  closeSync,
+  fchmodSync,
+  futimesSync,
   linkSync,
   lstatSync,
   lutimesSync,
   mkdirSync,
+  openSync,
   rmSync,
   symlinkSync,
   utimesSync,
+  writeFileSync,
   type Stats,
 } from "node:fs";
-import { open } from "node:fs/promises";
 
 /** What of an entry is kept. */
 export interface TarFacts {
@@ -45,10 +49,15 @@ export class TarPlaces {
 
   async file(facts: TarFacts, content: AsyncIterable<Uint8Array>): Promise<void> {
     const path = this.#makeRoom(facts.name);
-    await using file = await open(this.#absolute(path), "wx", 0o600);
-    for await (const chunk of content) await file.writeFile(chunk);
-    await file.chmod(facts.mode);
-    await file.utimes(facts.mtime, facts.mtime);
+    // Small files are many, and five turns of the thread pool for each take longer than all the rest.
+    const file = openSync(this.#absolute(path), "wx", 0o600);
+    try {
+      for await (const chunk of content) writeFileSync(file, chunk);
+      fchmodSync(file, facts.mode);
+      futimesSync(file, facts.mtime, facts.mtime);
+    } finally {
+      closeSync(file);
+    }
   }
 
   symlink(facts: TarFacts, target: string): void {
