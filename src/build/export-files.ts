@@ -1,4 +1,5 @@
-import { resolve } from "node:path";
+import { realpath } from "node:fs/promises";
+import { join } from "node:path";
 import { TsbuildError } from "../errors.js";
 import { encodeName } from "../layer/index.js";
 import type { Change } from "../layer/types.js";
@@ -76,15 +77,16 @@ async function writeLocal(
   { signal, emit }: PushInput,
 ): Promise<void> {
   for (const { tree, directory } of systems) {
-    const path = resolve(dest, directory);
-    const lost = await writeRootfs(path, tree, { encodeName, signal });
-    for (const message of lost) emit({ type: "notice", message: `files in ${path}: ${message}` });
+    const below = directory === "" ? {} : { below: directory };
+    const lost = await writeRootfs(dest, tree, { encodeName, signal, ...below });
+    const shown = join(dest, directory);
+    for (const message of lost) emit({ type: "notice", message: `files in ${shown}: ${message}` });
   }
 }
 
 /** @throws TsbuildError USAGE for a directory that no build may fill */
-export function checkFilesDestination(dest: string): void {
-  if (resolve(dest) !== "/") return;
+export async function checkFilesDestination(dest: string): Promise<void> {
+  if ((await realpath(dest).catch(() => dest)) !== "/") return;
   throw new TsbuildError("USAGE", "the files would replace those of this system", {
     hint: "name a directory of its own: --output type=local,dest=DIR",
   });

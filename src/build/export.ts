@@ -9,7 +9,7 @@ import {
 } from "../store/index.js";
 import type { Destinations } from "./destinations.js";
 import type { Annotations } from "./export-annotations.js";
-import { exportFiles } from "./export-files.js";
+import { checkFilesDestination, exportFiles } from "./export-files.js";
 import {
   makesIndex,
   serializeAll,
@@ -64,6 +64,23 @@ function outputsOf({ ociLayoutPath, tarPath, outputs = [] }: BuildOptions): Writ
   return [...own, ...outputs.filter((output) => output.type !== "image")];
 }
 
+/** What is wrong with the outputs is said before anything is built. @throws TsbuildError USAGE */
+export async function checkOutputs(options: BuildOptions, platforms: number): Promise<void> {
+  if (options.imageFormat === "docker" && Object.keys(options.annotations ?? {}).length > 0) {
+    throw new TsbuildError("USAGE", "Docker's image format has no annotations", {
+      hint: "use --image-format=oci",
+    });
+  }
+  for (const { type, dest } of outputsOf(options)) {
+    if (type === "local") await checkFilesDestination(dest);
+    if (type === "docker" && makesIndex(options, platforms)) {
+      throw new TsbuildError("USAGE", "a docker archive holds one image, not an index", {
+        hint: "build one platform, or write --oci-layout-path",
+      });
+    }
+  }
+}
+
 async function write(output: WrittenOutput, exported: Exported, input: ExportInput): Promise<void> {
   const { destinations, signal } = input;
   const { dest, type } = output;
@@ -81,11 +98,6 @@ async function write(output: WrittenOutput, exported: Exported, input: ExportInp
     const image = exported.index === undefined ? first : { manifest: exported.index, images };
     const writeOci = output.tar === false ? writeOciLayout : writeOciArchive;
     return writeOci(dest, image, destinations.names, signal);
-  }
-  if (exported.index !== undefined) {
-    throw new TsbuildError("USAGE", "a docker archive holds one image, not an index", {
-      hint: "build one platform, or write --oci-layout-path",
-    });
   }
   const repoTags = destinations.names.map((reference) => familiarName(reference));
   return writeDockerArchive(dest, first, repoTags, signal);

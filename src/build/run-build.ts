@@ -5,9 +5,8 @@ import type { Emit } from "../solver/types.js";
 import { Cleanup } from "./cleanup.js";
 import { ContextFetcher } from "./contexts-fetch.js";
 import { checkPush, destinationsOf } from "./destinations.js";
-import { exportImages } from "./export.js";
+import { checkOutputs, exportImages } from "./export.js";
 import { readAnnotations } from "./export-annotations.js";
-import { checkFilesDestination } from "./export-files.js";
 import { makesIndex } from "./export-image.js";
 import type { BuildOptions, BuildResult } from "./options.js";
 import { withPlatform } from "./platform-events.js";
@@ -22,12 +21,12 @@ export async function runBuild(
 ): Promise<BuildResult> {
   const started = performance.now();
   const destinations = destinationsOf(options);
-  checkOutputs(options);
   await using cleanup = new Cleanup();
   const fetcher = cleanup.use(new ContextFetcher(options, emit, signal));
   const planned = await planBuild(options, fetcher);
   const { plans } = planned;
   const platforms = plans.map((one) => one.options.targetPlatform);
+  await checkOutputs(options, plans.length);
   const index = makesIndex(options, plans.length);
   const annotations = readAnnotations(options.annotations ?? {}, platforms, index);
 
@@ -47,11 +46,6 @@ export async function runBuild(
   const result = await exportImages(images, exporting);
   emit({ type: "done", image: result.image, ms: performance.now() - started });
   return result;
-}
-
-/** @throws TsbuildError USAGE */
-function checkOutputs({ outputs = [] }: BuildOptions): void {
-  for (const output of outputs) if (output.type === "local") checkFilesDestination(output.dest);
 }
 
 /** With several platforms every step says which one it is for. */

@@ -74,7 +74,6 @@ function outputOf(type: string, fields: ReadonlyMap<string, string>, text: strin
     }
     default: {
       const names = (fields.get("name") ?? "").split(",").filter(Boolean);
-      if (type === "registry" && names.length === 0) throw wrong(text, "it has no name");
       const push = type === "registry" || (readSwitch(text, fields, "push") ?? false);
       return { type: "image", names, push };
     }

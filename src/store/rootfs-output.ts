@@ -26,6 +26,8 @@ import { Losses } from "./rootfs-losses.js";
 export interface RootfsOptions {
   /** The bytes of a name or a link, which need not be UTF-8. */
   readonly encodeName: (name: string) => Uint8Array;
+  /** The name of a directory in the given one that takes the files: unlike that, it is never reached through a symlink. */
+  readonly below?: string;
   readonly signal: AbortSignal;
 }
 
@@ -56,7 +58,7 @@ export async function writeRootfs(
 ): Promise<readonly string[]> {
   try {
     await mkdir(directory, { recursive: true });
-    const root = openSync(directory, O_RDONLY | O_DIRECTORY);
+    const root = openRoot(directory, options.below);
     try {
       const writer = new RootfsWriter(root, tree, options);
       await writer.fill(root, "");
@@ -68,6 +70,23 @@ export async function writeRootfs(
     if (options.signal.aborted) throw options.signal.reason;
     throw failure("write the files", directory, error);
   }
+}
+
+function openRoot(directory: string, below: string | undefined): number {
+  const root = openSync(directory, O_RDONLY | O_DIRECTORY);
+  if (below === undefined) return root;
+  try {
+    const target = nameIn(root, Buffer.from(below));
+    makeDirectory(target, 0o755);
+    return openSync(target, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  } finally {
+    closeSync(root);
+  }
+}
+
+/** A name in an open directory, however often that is moved or replaced. */
+function nameIn(directory: number, name: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from(`/proc/self/fd/${directory}/`), name]);
 }
 
 class RootfsWriter {
@@ -96,25 +115,29 @@ class RootfsWriter {
       const entry = this.#tree.lstat(child);
       if (entry === undefined) continue;
       if (entry.xattrs.size > 0) this.losses.add("xattrs", child);
-      const target = this.#at(directory, name);
-      if (entry.type === "directory") await this.#directory(target, child, entry);
-      else await this.#other(target, child, entry);
+      await this.#entry(this.#at(directory, name), child, entry);
     }
   }
 
-  /** A name in an open directory, however often that is moved or replaced. */
+  async #entry(target: Buffer, path: string, entry: FileEntry): Promise<void> {
+    try {
+      if (entry.type === "directory") await this.#directory(target, path, entry);
+      else await this.#other(target, path, entry);
+    } catch (error) {
+      if (this.#options.signal.aborted) throw error;
+      throw failure("write a file of the image", path, error);
+    }
+  }
+
   #at(directory: number, name: string): Buffer {
     if (name === "" || name === "." || name === ".." || /[/\0]/.test(name)) {
       throw new TsbuildError("INTERNAL", `tried to write a file named ${JSON.stringify(name)}`);
     }
-    return Buffer.concat([
-      Buffer.from(`/proc/self/fd/${directory}/`),
-      this.#options.encodeName(name),
-    ]);
+    return nameIn(directory, this.#options.encodeName(name));
   }
 
   async #directory(target: Buffer, path: string, entry: FileEntry): Promise<void> {
-    makeDirectory(target);
+    makeDirectory(target, OWNER_ALL);
     const opened = openSync(target, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     try {
       // Its own mode may forbid what comes now.
@@ -243,14 +266,14 @@ function secondsOf({ mtimeNs }: FileEntry): number {
 }
 
 /** A directory that is there is used; anything else gives way. */
-function makeDirectory(target: Buffer): void {
+function makeDirectory(target: Buffer, mode: number): void {
   try {
-    mkdirSync(target, OWNER_ALL);
+    mkdirSync(target, mode);
   } catch (error) {
     if (errnoOf(error) !== "EEXIST") throw error;
     if (lstatSync(target).isDirectory()) return;
     unlinkSync(target);
-    mkdirSync(target, OWNER_ALL);
+    mkdirSync(target, mode);
   }
 }
 

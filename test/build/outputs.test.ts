@@ -33,6 +33,8 @@ beforeAll(() => {
   context = join(root, "context");
   mkdirSync(join(context, "dir/empty"), { recursive: true });
   writeFileSync(join(context, "Dockerfile"), DOCKERFILE);
+  // Should anything of it ever go where it must not.
+  writeFileSync(at("Empty"), "FROM scratch\n");
   writeFileSync(join(context, "one"), "one\n");
   writeFileSync(join(context, "dir/same"), "s".repeat(3_000_001));
   linkSync(join(context, "dir/same"), join(context, "dir/same too"));
@@ -120,9 +122,11 @@ describe("the files of the last stage", () => {
   });
 
   test("they never go over the files of this machine", async () => {
-    await expect(make({ outputs: [{ type: "local", dest: "/tmp/.." }] })).rejects.toMatchObject({
-      code: "USAGE",
-    });
+    symlinkSync("/", at("top"));
+    for (const dest of ["/tmp/..", at("top")]) {
+      const failing = make({ outputs: [{ type: "local", dest }], dockerfile: at("Empty") });
+      await expect(failing).rejects.toMatchObject({ code: "USAGE" });
+    }
   });
 
   test("a tar that cannot be written leaves nothing behind", async () => {
@@ -171,6 +175,14 @@ describe("the image", () => {
     expect(readFileSync(at("layout/index.json"), "utf8")).toContain(image.digest);
     const names = execFileSync("tar", ["-tf", at("docker.tar")], { encoding: "utf8" });
     expect(names).toContain(`${configDigest.slice("sha256:".length)}.json`);
+  });
+
+  test("what Docker's format cannot say is refused before the build", async () => {
+    const platform = "linux/amd64,linux/arm64";
+    const archive = make({ outputs: [{ type: "docker", dest: at("two.tar") }], platform });
+    await expect(archive).rejects.toMatchObject({ code: "USAGE" });
+    const annotated = make({ annotations: { a: "b" }, imageFormat: "docker" });
+    await expect(annotated).rejects.toThrow("Docker's image format has no annotations");
   });
 
   test("the id, the digest and the metadata name it", async () => {

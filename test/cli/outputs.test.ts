@@ -16,6 +16,7 @@ describe("--output is spelled as buildx spells it", () => {
     ['type=docker,"dest=a""b"', { type: "docker", dest: 'a"b' }],
     ["type=image,name=a/b:1", { type: "image", names: ["a/b:1"], push: false }],
     ['type=image,"name=a,b",push=true', { type: "image", names: ["a", "b"], push: true }],
+    ["type=registry", { type: "image", names: [], push: true }],
     ["type=registry,name=a", { type: "image", names: ["a"], push: true }],
   ])("%s", (text, expected) => {
     expect(outputs([text])).toEqual([expected]);
@@ -27,7 +28,6 @@ describe("--output is spelled as buildx spells it", () => {
     ["dest=x", "it has no type"],
     ["type=local", "it has no dest"],
     ["type=docker", "it has no dest"],
-    ["type=registry", "it has no name"],
     ["type=local,dest=-", "a directory cannot be written to a pipe"],
     ["type=oci,tar=false,dest=-", "a directory cannot be written to a pipe"],
     ["type=oci,tar=perhaps,dest=x", 'tar is true or false, not "perhaps"'],

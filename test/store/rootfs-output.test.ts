@@ -148,6 +148,16 @@ describe("nothing outside the directory is written", () => {
     expect(readFileSync(join(root, "out/shadow"), "utf8")).toBe("mine");
   });
 
+  test("through a symlink in the place of a platform's directory", async () => {
+    mkdirSync(join(root, "outside"));
+    mkdirSync(join(root, "out"));
+    symlinkSync("../outside", join(root, "out/linux_amd64"));
+    const options = { encodeName, signal, below: "linux_amd64" };
+    await writeRootfs(join(root, "out"), treeOf({ a: file("x") }), options);
+    expect(readdirSync(join(root, "outside"))).toEqual([]);
+    expect(readFileSync(join(root, "out/linux_amd64/a"), "utf8")).toBe("x");
+  });
+
   test.each(["..", ".", "a/../../b"])("by the name %j: it is refused", async (name) => {
     const tree: Tree = {
       lstat: () => file("x"),
