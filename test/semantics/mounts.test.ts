@@ -85,12 +85,12 @@ describeUnless(LACKS, "RUN --mount", () => {
       "RUN --mount=type=cache,target=/c,id=part mkdir /c/sub && echo x > /c/sub/f && ln -s /etc /c/out",
       "RUN --mount=type=cache,target=/c,id=part,source=sub [ -e /c/f ]",
     ]);
-    const lines = [
+    const failed = await bench.fails([
       "FROM busybox",
-      "RUN --mount=type=cache,target=/c,id=part,source=out [ ! -e /c/passwd ]",
-    ];
-    const outcome = await bench.build(lines).catch((error: unknown) => String(error));
-    if (typeof outcome === "string") expect(outcome).toContain("Dockerfile:2");
+      "RUN --mount=type=cache,target=/c,id=part,source=out true",
+    ]);
+    // The link leads to /etc inside of the cache, where there is none.
+    expect(failed.message).toMatch(/Dockerfile:2:1: .*"\/out": not found/);
   });
 
   test("tmpfs is empty, may be written to and leaves nothing", async () => {
@@ -150,7 +150,6 @@ describeUnless(LACKS, "RUN --mount", () => {
           "FROM busybox",
           'RUN --mount=type=ssh [ -S "$SSH_AUTH_SOCK" ] && [ "$SSH_AUTH_SOCK" = /run/buildkit/ssh_agent.0 ]',
           'RUN --mount=type=ssh,id=default,target=/agent,uid=5,mode=0666 [ "$SSH_AUTH_SOCK" = /agent ] && [ "$(stat -c %u:%a /agent)" = 5:666 ]',
-          "RUN --mount=type=ssh nc local:$SSH_AUTH_SOCK < /dev/null | grep -q speaking || [ -S $SSH_AUTH_SOCK ]",
           'RUN --mount=type=ssh,id=absent [ ! -e "$SSH_AUTH_SOCK" ]',
           'RUN [ -z "$SSH_AUTH_SOCK" ] && [ ! -e /run/buildkit ]',
         ],

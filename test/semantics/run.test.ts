@@ -171,7 +171,7 @@ describeUnless(LACKS, "RUN", () => {
   test("--network=none has nothing but the loopback", async () => {
     await bench.build([
       "FROM busybox",
-      'RUN --network=none [ "$(ls /sys/class/net)" = lo ] || [ "$(tail -n +3 /proc/net/dev | wc -l)" -le 1 ]',
+      "RUN --network=none [ \"$(tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' ')\" = lo ]",
       "RUN --network=default true",
       "RUN --security=sandbox true",
     ]);
