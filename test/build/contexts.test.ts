@@ -1,12 +1,13 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { existsSync, readdirSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { build, type BuildOptions } from "../../src/index.js";
+import { build, check, type BuildOptions } from "../../src/index.js";
 import { startGitServer, type GitServer } from "../context/git-server.js";
 import { byPath, readLayout } from "../support/tools-images.js";
 import { writeTar, type TarInput } from "../support/tools-tar.js";
@@ -75,12 +76,30 @@ async function directoryOf(name: string, files: Readonly<Record<string, string>>
   return path;
 }
 
+/** Replaces a byte of the layer, which is the largest of the blobs. */
+async function damageLargest(blobs: string): Promise<void> {
+  const paths = readdirSync(blobs).map((name) => join(blobs, name));
+  const [largest = ""] = paths.toSorted((a, b) => statSync(b).size - statSync(a).size);
+  const bytes = await readFile(largest);
+  bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+  await writeFile(largest, bytes);
+}
+
 function serve(path: string, bytes: Uint8Array): string {
   served.set(path, bytes);
   return `${origin}${path}`;
 }
 
 describe("the main context", () => {
+  test("of a check is fetched too, and gone afterwards", async () => {
+    const tar = writeTar([{ name: "Dockerfile", data: "FROM scratch\nMAINTAINER me\n" }]);
+    const store = join(dir.path, "store");
+    const context = `tar://${await fileOf("check.tar", tar)}`;
+    const found = await check({ context, store });
+    expect(found.map(({ code }) => code)).toEqual(["MaintainerDeprecated"]);
+    expect(readdirSync(join(store, "staging"))).toEqual([]);
+  });
+
   test("is a directory, also as Kaniko spells it, or a directory in it", async () => {
     const path = await directoryOf("plain", { Dockerfile: DOCKERFILE, hello: "here\n" });
     expect(await built({ context: path })).toEqual({ hello: "here\n" });
@@ -260,9 +279,10 @@ describeUnless([lacksTools("git")], "a git repository as a context", () => {
 
 describe("a named context", () => {
   test("is an image of an OCI layout, by its tag, its digest, or alone", async () => {
+    const base = randomBytes(4096).toString("hex");
     const files = await directoryOf("layout-base", {
       Dockerfile: "FROM scratch\nCOPY base /\nENV a=b\n",
-      base: "base\n",
+      base,
     });
     const layout = join(dir.path, "layout");
     const { image } = await build({
@@ -279,15 +299,18 @@ describe("a named context", () => {
     });
     for (const suffix of ["", ":tagged", `@${image.digest}`]) {
       const buildContexts = { base: `oci-layout://${layout}${suffix}` };
-      expect(await built({ context, buildContexts })).toEqual({ one: "base\n", two: "base\n" });
+      expect(await built({ context, buildContexts })).toEqual({ one: base, two: base });
     }
     const buildContexts = { base: `oci-layout://${layout}` };
     const fresh = { context, buildContexts, dockerfile: "Dockerfile.from" };
     // A store that has none of its layers: they go from the layout into the result.
     const onTop = await built({ ...fresh, store: join(dir.path, "empty-store") });
-    expect(onTop).toMatchObject({ base: "base\n" });
+    expect(onTop).toMatchObject({ base });
     const wrong = { base: `oci-layout://${layout}:none` };
     await expect(built({ context, buildContexts: wrong })).rejects.toThrow('no image named "none"');
+    await damageLargest(join(layout, "blobs", "sha256"));
+    const damaged = built({ ...fresh, store: join(dir.path, "third-store") });
+    await expect(damaged).rejects.toThrow(/OCI layout at .*: blob sha256:[0-9a-f]{64} is damaged/);
     const missing = { base: `oci-layout://${dir.path}/missing` };
     await expect(built({ context, buildContexts: missing })).rejects.toMatchObject({
       code: "CONTEXT_UNREADABLE",
