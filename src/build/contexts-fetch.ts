@@ -10,7 +10,7 @@ import type { Store } from "../store/types.js";
 import { Cleanup } from "./cleanup.js";
 import { unpackContext } from "./contexts-archive.js";
 import type { RemotePlace } from "./contexts-place.js";
-import { defaultStore, httpEnvironment } from "./environment.js";
+import { storeDirectory, httpEnvironment } from "./environment.js";
 import type { BuildOptions } from "./options.js";
 
 /**
@@ -115,7 +115,7 @@ export class ContextFetcher implements AsyncDisposable {
 
   async #openStore(): Promise<Store> {
     const { store, environment } = this.#options;
-    const root = store ?? defaultStore(environment ?? {});
+    const root = storeDirectory(store, environment ?? {});
     return this.#cleanup.use(await openStore(root, this.#signal));
   }
 

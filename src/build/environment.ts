@@ -14,7 +14,7 @@ function value(environment: Environment, ...names: readonly string[]): string | 
 }
 
 /** Where the store is when `--store` does not say it. @throws TsbuildError USAGE */
-export function defaultStore(environment: Environment): string {
+function defaultStore(environment: Environment): string {
   const named = value(environment, "TSBUILD_STORE");
   if (named !== undefined) return resolve(named);
   const cache = value(environment, "XDG_CACHE_HOME");
@@ -24,6 +24,11 @@ export function defaultStore(environment: Environment): string {
   throw new TsbuildError("USAGE", "there is no place for the store: HOME is not set", {
     hint: "name a directory with --store or TSBUILD_STORE",
   });
+}
+
+/** Where a build keeps what it makes, as an absolute path. @throws TsbuildError USAGE */
+export function storeDirectory(given: string | undefined, environment: Environment): string {
+  return resolve(given ?? defaultStore(environment));
 }
 
 /** The proxies and certificates that the environment names, as curl and Go read them. */

@@ -9,7 +9,7 @@ import { openStore } from "../store/index.js";
 import type { Cleanup } from "./cleanup.js";
 import { type MainContext, namedContexts, openContext, placeMainContext } from "./contexts.js";
 import type { ContextFetcher } from "./contexts-fetch.js";
-import { defaultStore, httpEnvironment } from "./environment.js";
+import { httpEnvironment, storeDirectory } from "./environment.js";
 import type { BuildOptions } from "./options.js";
 import { readDockerfile } from "./read-dockerfile.js";
 import { secretSource } from "./secrets.js";
@@ -55,7 +55,7 @@ export async function openBuild(
   const environment = options.environment ?? {};
   const http = cleanup.use(createHttpClient(httpEnvironment(environment)));
   const context = cleanup.use(await openContext(main.directory, path, signal));
-  const store = cleanup.use(await openStore(options.store ?? defaultStore(environment), signal));
+  const store = cleanup.use(await openStore(storeDirectory(options.store, environment), signal));
   return {
     escape: dockerfile.escape,
     warnings: dockerfile.warnings,

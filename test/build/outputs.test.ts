@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { build, check, start, type BuildOptions, type BuildResult } from "../../src/index.js";
 import { lacksTools } from "../support/tools.js";
@@ -127,6 +127,12 @@ describe("the files of the last stage", () => {
       const failing = make({ outputs: [{ type: "local", dest }], dockerfile: at("Empty") });
       await expect(failing).rejects.toMatchObject({ code: "USAGE" });
     }
+  });
+
+  test("paths are relative to the working directory, the store's too", async () => {
+    const options = { store: relative(".", at("store")), context: relative(".", context) };
+    await make({ ...options, outputs: [{ type: "local", dest: relative(".", at("relative")) }] });
+    expect(readFileSync(at("relative/data/tool"), "utf8")).toBe("one\n");
   });
 
   test("a tar that cannot be written leaves nothing behind", async () => {
