@@ -17,6 +17,7 @@ import {
   writeSync,
 } from "node:fs";
 import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { TsbuildError, errnoOf } from "../errors.js";
 import type { FileEntry, Tree } from "../oci/tree.js";
@@ -60,7 +61,8 @@ export async function writeRootfs(
     await mkdir(directory, { recursive: true });
     const root = openRoot(directory, options.below);
     try {
-      const writer = new RootfsWriter(root, tree, options);
+      const shown = join(directory, options.below ?? "");
+      const writer = new RootfsWriter(shown, root, tree, options);
       await writer.fill(root, "");
       return writer.losses.messages();
     } finally {
@@ -91,6 +93,8 @@ function nameIn(directory: number, name: Uint8Array): Buffer {
 
 class RootfsWriter {
   readonly losses: Losses = new Losses();
+  /** As errors name it. */
+  readonly #directoryName: string;
   readonly #root: number;
   readonly #tree: Tree;
   readonly #options: RootfsOptions;
@@ -100,7 +104,8 @@ class RootfsWriter {
   readonly #chunk: Buffer = Buffer.allocUnsafe(CHUNK);
   #entries = 0;
 
-  constructor(root: number, tree: Tree, options: RootfsOptions) {
+  constructor(directoryName: string, root: number, tree: Tree, options: RootfsOptions) {
+    this.#directoryName = directoryName;
     this.#root = root;
     this.#tree = tree;
     this.#options = options;
@@ -125,7 +130,7 @@ class RootfsWriter {
       else await this.#other(target, path, entry);
     } catch (error) {
       if (this.#options.signal.aborted) throw error;
-      throw failure("write a file of the image", path, error);
+      throw failure("write the files", join(this.#directoryName, path), withoutDescriptor(error));
     }
   }
 
@@ -259,6 +264,15 @@ class RootfsWriter {
     this.losses.add("owners", path);
     return false;
   }
+}
+
+/** Node's message names the path of the call, which leads through a descriptor and tells nobody anything. */
+function withoutDescriptor(error: unknown): unknown {
+  const code = errnoOf(error);
+  if (code === undefined || error instanceof TsbuildError || !(error instanceof Error))
+    return error;
+  const message = error.message.replace(/, \w+ '\/proc\/self\/fd\/.*$/s, "");
+  return Object.assign(new Error(message, { cause: error }), { code });
 }
 
 function secondsOf({ mtimeNs }: FileEntry): number {

@@ -170,6 +170,23 @@ describe("nothing outside the directory is written", () => {
   });
 });
 
+test.skipIf(uid !== 0)(
+  "a directory that may not be written is an error with its path (needs root to set up)",
+  async () => {
+    mkdirSync(join(root, "out/etc"), { recursive: true });
+    chmodSync(root, 0o755);
+    process.seteuid?.(65534);
+    try {
+      await expect(write({ etc: directory(), "etc/f": file("x") })).rejects.toMatchObject({
+        code: "STORE_FAILED",
+        message: `tried to write the files at ${join(root, "out/etc/f")}: EACCES: permission denied`,
+      });
+    } finally {
+      process.seteuid?.(0);
+    }
+  },
+);
+
 test("the directory itself may be reached through a symlink", async () => {
   mkdirSync(join(root, "real"));
   symlinkSync("real", join(root, "out"));
