@@ -8,7 +8,7 @@ const CAPACITY = 1 << 20;
 /** Bytes hashed before the room they took is given back. */
 const PIECE = 1 << 18;
 /** MiB. It holds next to nothing. */
-const MAX_HEAP_MB = 16;
+const HEAP = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1 };
 
 /** Words in front of the bytes. The counts are of bytes since the start and wrap at 2^32. */
 const WRITTEN = 0;
@@ -44,7 +44,7 @@ export function startHashThread(file: string): HashThread {
   const thread = new Worker(file, {
     execArgv: [],
     workerData: { hashRing: ring } satisfies HashOrder,
-    resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
+    resourceLimits: HEAP,
   });
   thread.unref();
   const control = new Int32Array(ring, 0, 5);

@@ -9,8 +9,11 @@ import type { RootFailure, RootJobs, RootReply, RootRequest } from "./root-jobs.
 const MAX_THREADS = 2;
 /** A thread that does not stop by itself by then, deep in synchronous calls, is ended. */
 const ABORT_GRACE_MS = 1500;
-/** MiB. What jobs keep in JavaScript values is small; records of scans are outside of this heap. */
-const MAX_HEAP_MB = 256;
+/**
+ * MiB. What jobs keep in JavaScript values is small; records of scans are outside of this heap. Young values die at
+ * once: room for more of them costs each thread some 7 MB and gains no time.
+ */
+const HEAP = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 2 };
 
 export interface RunOptions {
   /** Buffers of the job that move instead of being copied. */
@@ -99,7 +102,7 @@ class Threads implements RootThreads {
     const thread = new Worker(this.#file, {
       // The defaults of the process may name files to load, which are outside of the roots.
       execArgv: [],
-      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
+      resourceLimits: HEAP,
     });
     this.#all.add(thread);
     thread.once("exit", () => {
