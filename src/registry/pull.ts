@@ -101,7 +101,7 @@ export async function* pullBlob(
   const what = `pull ${blob.digest} of ${formatRepository(reference)}`;
   const places = [
     ...endpoints.map((endpoint) => ({ endpoint, target: `blobs/${blob.digest}` })),
-    ...(blob.urls ?? []).flatMap((text) => {
+    ...foreignUrls(blob).flatMap((text) => {
       const url = URL.canParse(text) ? new URL(text) : undefined;
       if (url === undefined || !/^https?:$/.test(url.protocol)) return [];
       return [{ endpoint: endpoints[0], target: url }];
@@ -213,4 +213,10 @@ function verify(what: string, blob: ForeignDescriptor, hash: Hash): void {
     `tried to ${what}: the bytes are corrupt: their digest is ${digest}`,
     { hint: "the registry, or a proxy on the way, holds a damaged copy" },
   );
+}
+
+/** As the caller says, or as the manifest had them: a field of the descriptor that nothing else knows. */
+function foreignUrls({ urls, other }: ForeignDescriptor): readonly string[] {
+  const kept = urls ?? other?.["urls"];
+  return Array.isArray(kept) ? kept.filter((url): url is string => typeof url === "string") : [];
 }

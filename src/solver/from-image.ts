@@ -1,6 +1,7 @@
 import { TsbuildError } from "../errors.js";
 import { digestOf, type Digest } from "../oci/digest.js";
 import { parseConfig } from "../oci/config.js";
+import { imageOf } from "../oci/image.js";
 import { parseManifest } from "../oci/manifest.js";
 import { parseReference, type Reference, withDefaultTag } from "../oci/reference.js";
 import type { Descriptor, Image, Platform } from "../oci/types.js";
@@ -27,24 +28,7 @@ export async function fromImage(
   const { bytes, descriptor } = await input.registry.resolve(reference, platform, call);
   const manifest = parseManifest(bytes, descriptor.mediaType);
   const config = parseConfig(await configBytes(reference, manifest.config, input));
-  if (config.diffIds.length !== manifest.layers.length) {
-    throw new TsbuildError(
-      "REGISTRY_UNAVAILABLE",
-      `${name}: the config lists ${config.diffIds.length} layers and the manifest ${manifest.layers.length}`,
-      { hint: "the image is broken; push it again" },
-    );
-  }
-  const layers = manifest.layers.flatMap((layer, at) => {
-    const diffId = config.diffIds[at];
-    return diffId === undefined ? [] : [{ descriptor: layer, diffId, origin: reference }];
-  });
-  const image: Image = {
-    config: config.config,
-    history: config.history,
-    layers,
-    format: manifest.format,
-  };
-  return { image, digest: descriptor.digest };
+  return { image: imageOf(manifest, config, reference), digest: descriptor.digest };
 }
 
 /** What a Dockerfile names wrongly is its own fault, not the command line's. */
