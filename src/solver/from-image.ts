@@ -1,5 +1,5 @@
 import { TsbuildError } from "../errors.js";
-import { digestOf, type Digest } from "../oci/digest.js";
+import { digestOf } from "../oci/digest.js";
 import { parseConfig } from "../oci/config.js";
 import { imageOf } from "../oci/image.js";
 import { parseManifest } from "../oci/manifest.js";
@@ -22,13 +22,13 @@ export async function fromImage(
   name: string,
   platform: Platform,
   input: FromImageInput,
-): Promise<{ readonly image: Image; readonly digest: Digest }> {
+): Promise<Image> {
   const reference = withDefaultTag(referenceOf(name));
   const call = { signal: input.signal };
   const { bytes, descriptor } = await input.registry.resolve(reference, platform, call);
   const manifest = parseManifest(bytes, descriptor.mediaType);
   const config = parseConfig(await configBytes(reference, manifest.config, input));
-  return { image: imageOf(manifest, config, reference), digest: descriptor.digest };
+  return imageOf(manifest, config, reference);
 }
 
 /** What a Dockerfile names wrongly is its own fault, not the command line's. */

@@ -102,8 +102,7 @@ function openContext(name: string | undefined, input: SolveInput): Promise<FileS
 
 async function pull(name: string, platform: Platform, input: SolveInput): Promise<Image> {
   if (name === "scratch") return scratchImage(platform);
-  const { image } = await fromImage(name, platform, input);
-  return image;
+  return fromImage(name, platform, input);
 }
 
 function remember<K, V>(map: Map<K, Promise<V>>, key: K, make: () => Promise<V>): Promise<V> {

@@ -1,9 +1,8 @@
 import type { FileSource, RemoteSources } from "../context/types.js";
 import type { Diagnostic, From, Instruction, StagePlan } from "../dockerfile/types.js";
 import type { Change, SealedLayer } from "../layer/types.js";
-import type { Reference } from "../oci/reference.js";
 import type { Tree } from "../oci/tree.js";
-import type { Compression, Image, ImageFormat, Layer, Platform } from "../oci/types.js";
+import type { Compression, Image, ImageFormat, Platform } from "../oci/types.js";
 import type { Registry } from "../registry/types.js";
 import type { Store } from "../store/types.js";
 import type { ExitStatus } from "../worker/sandbox/types.js";
@@ -162,10 +161,3 @@ export interface SolveInput {
   readonly signal: AbortSignal;
   readonly emit: Emit;
 }
-
-/** A base image as a registry has it. */
-export interface PulledImage {
-  readonly image: Image;
-  readonly reference: Reference;
-}
-export type { Layer };
