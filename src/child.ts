@@ -12,6 +12,8 @@ import { loadLibc } from "./worker/linux/libc.js";
 import { openLockCalls, type LockCalls } from "./worker/linux/lock.js";
 import { openMountCalls, type MountCalls } from "./worker/linux/mount.js";
 import { openProcessCalls, type ProcessCalls } from "./worker/linux/process.js";
+import { probeInPlace } from "./worker/probe-in-place.js";
+import { probeProot } from "./worker/probe-proot.js";
 import { probeHere } from "./worker/probe.js";
 import {
   toWire,
@@ -20,7 +22,9 @@ import {
   type Request,
   type ToChild,
 } from "./worker/protocol.js";
-import { createNamespaceSandbox } from "./worker/sandbox/namespace.js";
+import { createInPlaceSandbox } from "./worker/sandbox/in-place.js";
+import { createNamespaceSandbox, type NamespaceOptions } from "./worker/sandbox/namespace.js";
+import { createProotSandbox } from "./worker/sandbox/proot.js";
 import type { ExitStatus, ProcessOutput, Sandbox } from "./worker/sandbox/types.js";
 
 /** Everything that the process holds. */
@@ -97,6 +101,8 @@ async function handle(
   switch (request.op) {
     case "probe":
       return probeHere(request.staging, state.calls);
+    case "probeWithout":
+      return request.driver === "in-place" ? probeInPlace(request) : probeProot(request);
     case "open":
       return open(state, request);
     case "prepare": {
@@ -134,7 +140,6 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
   await stat("/");
   const scratch = `${request.staging}/scratch`;
   mkdirSync(scratch, { recursive: true });
-  const { overlayOptions, singleId } = request;
   // The front process saw to it that nothing else is in here; a step gets its own.
   const env = { PATH: process.env["PATH"] ?? "" };
   const host = createLayerHost(request);
@@ -142,7 +147,7 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
   let names = 0;
   state.opened = {
     host,
-    sandbox: createNamespaceSandbox({ scratch, overlayOptions, singleId, env, calls: state.calls }),
+    sandbox: createSandbox(request, { scratch, env, calls: state.calls }),
     tools: {
       ...request,
       cachesDirectory: request.cachesDirectory,
@@ -155,6 +160,23 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
     steps: new Set(),
   };
   void remove(state.opened.host, request.abandoned, state.closing.signal);
+}
+
+function createSandbox(
+  { driver, overlayOptions, singleId, inPlace }: Extract<Request, { op: "open" }>,
+  tools: Pick<NamespaceOptions, "scratch" | "env" | "calls">,
+): Sandbox {
+  switch (driver) {
+    case "in-place":
+      return createInPlaceSandbox({ ...tools, inPlace });
+    case "proot":
+      return createProotSandbox(tools);
+    case "overlay":
+    case "plain":
+      return createNamespaceSandbox({ ...tools, overlayOptions, singleId });
+    default:
+      return unreachable(driver);
+  }
 }
 
 async function run(

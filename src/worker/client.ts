@@ -121,7 +121,7 @@ export function createWorker(client: Client, host: HostReport): Worker {
   const never = new AbortController().signal;
   return {
     host,
-    maxViews: WORKER_VIEWS,
+    maxViews: host.driver === "in-place" ? 1 : WORKER_VIEWS,
     prepare: async (layers, signal) => {
       const { view } = await client.ask({ op: "prepare", layers }, signal);
       return createView(client, view);

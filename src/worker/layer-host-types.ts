@@ -1,9 +1,12 @@
 import type { DiffId } from "../oci/digest.js";
 import type { RootMount } from "./snapshot/types.js";
-import type { LayerBlob, SealedFiles, SealOptions } from "./types.js";
+import type { InPlaceOptions, LayerBlob, SealedFiles, SealOptions } from "./types.js";
 
-/** How {@link LayerHost} keeps root filesystems: as overlay mounts of unpacked layers, or as one directory that is scanned. */
+/** How {@link LayerHost} keeps root filesystems in namespaces: as overlay mounts of unpacked layers, or as one directory that is scanned. */
 export type SnapshotDriver = "overlay" | "plain";
+
+/** Or without namespaces: as "/" itself, or as a directory of a user who may change no owner and enter no root. */
+export type RootDriver = SnapshotDriver | "in-place" | "proot";
 
 export interface LayerHostOptions {
   /** The staging directory of this build, on the filesystem of `layersDirectory`. */
@@ -12,9 +15,11 @@ export interface LayerHostOptions {
   readonly layersDirectory: string;
   /** Names the id map, as `HostReport.idMap` does: for messages. */
   readonly idMap: string;
-  readonly driver: SnapshotDriver;
+  readonly driver: RootDriver;
   /** The namespace maps one id only: owners cannot be kept, everything belongs to 0:0. */
   readonly singleId: boolean;
+  /** With the driver `in-place`, and only then. */
+  readonly inPlace?: InPlaceOptions;
   /** The file of the thread that enters roots; absent: the built one. */
   readonly threadFile?: string;
 }

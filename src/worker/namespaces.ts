@@ -26,6 +26,8 @@ const START_TIMEOUT_MS = 20_000;
 export type NamespacePlan =
   /** Root that may mount: no user namespace. */
   | { readonly kind: "host"; readonly idMap: string }
+  /** The namespaces that we are in, for a driver that needs none of its own. */
+  | { readonly kind: "none"; readonly idMap: string; readonly driver: "in-place" | "proot" }
   | {
       readonly kind: "user";
       readonly idMap: string;
@@ -77,11 +79,20 @@ export function plansFor(identity: Identity): readonly NamespacePlan[] {
       writer: "direct",
       singleId: false,
     };
-    return [{ kind: "host", idMap: "host" }, full, alone];
+    const inPlace: NamespacePlan = { kind: "none", idMap: "in-place", driver: "in-place" };
+    return [{ kind: "host", idMap: "host" }, full, inPlace, alone];
   }
+  const proot: NamespacePlan = { kind: "none", idMap: `proot-${uid}`, driver: "proot" };
   const map = subordinateMap(identity);
-  if (map === undefined) return [alone];
-  return [{ kind: "user", idMap: nameOf(map), map, writer: "helpers", singleId: false }, alone];
+  if (map === undefined) return [alone, proot];
+  const helped: NamespacePlan = {
+    kind: "user",
+    idMap: nameOf(map),
+    map,
+    writer: "helpers",
+    singleId: false,
+  };
+  return [helped, alone, proot];
 }
 
 function subordinateMap({ uid, gid, name }: Identity): IdMap | undefined {
@@ -106,24 +117,14 @@ export interface SpawnedChild {
 }
 
 /**
- * Starts `child.js` in the namespaces of the plan, as the first process of a pid namespace of its own, so that
- * whatever kills it takes every step along. @throws TsbuildError HOST_UNSUPPORTED, ABORTED
+ * Starts `child.js` in the namespaces of the plan: unless it has none, as the first process of a pid namespace of its
+ * own, so that whatever kills it takes every step along. @throws TsbuildError HOST_UNSUPPORTED, ABORTED
  */
 export async function spawnChild(plan: NamespacePlan, signal: AbortSignal): Promise<SpawnedChild> {
   if (signal.aborted) throw new TsbuildError("ABORTED", "tried to start the worker: stopped");
   const isUser = plan.kind === "user";
-  const entered = [
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--",
-    process.execPath,
-    entryPath("child.js"),
-  ];
-  const args = isUser
-    ? ["--user", "--mount", ...keepCapabilities(), "--", "sh", "-c", HANDSHAKE, "sh", "unshare"]
-    : ["--mount"];
-  const child = spawn("unshare", [...args, ...entered], {
+  const [program, ...args] = commandFor(plan);
+  const child = spawn(program, args, {
     // A session of its own: Ctrl-C is for the front process to act on.
     detached: true,
     cwd: "/",
@@ -140,12 +141,21 @@ export async function spawnChild(plan: NamespacePlan, signal: AbortSignal): Prom
     child.kill("SIGKILL");
     if (signal.aborted) throw new TsbuildError("ABORTED", "tried to start the worker: stopped");
     if (error instanceof TsbuildError) throw error;
-    throw new TsbuildError("HOST_UNSUPPORTED", `tried to run unshare: ${messageOf(error)}`, {
+    throw new TsbuildError("HOST_UNSUPPORTED", `tried to run ${program}: ${messageOf(error)}`, {
       cause: error,
       hint: "install util-linux",
     });
   }
   return { process: child, complaint };
+}
+
+function commandFor(plan: NamespacePlan): readonly [string, ...string[]] {
+  const worker = [process.execPath, entryPath("child.js")] as const;
+  if (plan.kind === "none") return worker;
+  const entered = ["--pid", "--fork", "--kill-child", "--", ...worker];
+  if (plan.kind === "host") return ["unshare", "--mount", ...entered];
+  const handshake = ["--", "sh", "-c", HANDSHAKE, "sh", "unshare"];
+  return ["unshare", "--user", "--mount", ...keepCapabilities(), ...handshake, ...entered];
 }
 
 /**

@@ -1,12 +1,26 @@
 import type { DiffId } from "../oci/digest.js";
 import { ERROR_CODES, errnoOf, messageOf, TsbuildError, type ErrorCode } from "../errors.js";
-import type { SnapshotDriver } from "./layer-host-types.js";
+import type { RootDriver } from "./layer-host-types.js";
 import type { ExitStatus, ProcessOutput } from "./sandbox/types.js";
-import type { LayerBlob, RefusedDriver, SealedFiles, SealOptions, StepSpec } from "./types.js";
+import type {
+  InPlaceOptions,
+  LayerBlob,
+  RefusedDriver,
+  SealedFiles,
+  SealOptions,
+  StepSpec,
+} from "./types.js";
 
 /** What the front process asks of the worker's process. Views are numbered by it. */
 export type Request =
   | { readonly op: "probe"; readonly staging: string }
+  /** Where the process has no namespaces of its own: may it do what this driver does? */
+  | {
+      readonly op: "probeWithout";
+      readonly driver: "in-place" | "proot";
+      readonly staging: string;
+      readonly inPlace?: InPlaceOptions;
+    }
   | {
       readonly op: "open";
       readonly staging: string;
@@ -14,9 +28,11 @@ export type Request =
       /** Where caches of steps last; absent: a step cannot have one. */
       readonly cachesDirectory?: string;
       readonly idMap: string;
-      readonly driver: SnapshotDriver;
+      readonly driver: RootDriver;
       readonly singleId: boolean;
       readonly overlayOptions: string;
+      /** With the driver `in-place`, and only then. */
+      readonly inPlace?: InPlaceOptions;
       /** Directories to delete in the background. */
       readonly abandoned: readonly string[];
     }
@@ -33,6 +49,8 @@ export type Request =
 /** What each request is answered with. */
 export interface Answers {
   readonly probe: ProbeReport;
+  /** Why not; `undefined` when it works. */
+  readonly probeWithout: Omit<RefusedDriver, "driver"> | undefined;
   readonly open: undefined;
   readonly prepare: { readonly view: number };
   readonly add: undefined;

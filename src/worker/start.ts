@@ -1,7 +1,7 @@
 import { messageOf, TsbuildError } from "../errors.js";
 import { createWorker, openClient, type Client } from "./client.js";
 import { currentIdentity, plansFor, spawnChild, type NamespacePlan } from "./namespaces.js";
-import type { SnapshotDriver } from "./layer-host-types.js";
+import type { RootDriver, SnapshotDriver } from "./layer-host-types.js";
 import type { ProbeReport } from "./protocol.js";
 import type { DriverName, HostReport, RefusedDriver, Worker, WorkerOptions } from "./types.js";
 
@@ -12,8 +12,9 @@ const SUBORDINATE_IDS =
 interface Session {
   readonly client: Client;
   readonly plan: NamespacePlan;
-  readonly driver: SnapshotDriver;
-  readonly probe: ProbeReport;
+  readonly driver: RootDriver;
+  /** Absent where there are no namespaces. */
+  readonly probe?: ProbeReport;
   readonly host: HostReport;
 }
 
@@ -34,7 +35,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       idMap: plan.idMap,
       driver,
       singleId: isSingle(plan),
-      overlayOptions: probe.overlayOptions ?? "",
+      overlayOptions: probe?.overlayOptions ?? "",
+      ...(driver === "in-place" && options.inPlace !== undefined
+        ? { inPlace: options.inPlace }
+        : {}),
       abandoned: options.abandoned,
     } as const;
     await client.ask(open, options.signal);
@@ -46,17 +50,15 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
 }
 
 /** What `startWorker` would choose, without choosing it. @throws TsbuildError HOST_UNSUPPORTED, ABORTED */
-export async function probeHost(
-  options: Pick<WorkerOptions, "driver" | "staging" | "signal">,
-): Promise<HostReport> {
+export async function probeHost(options: ProbeOptions): Promise<HostReport> {
   const { client, host } = await findSession(options);
   await client[Symbol.asyncDispose]();
   return host;
 }
 
-async function findSession(
-  options: Pick<WorkerOptions, "driver" | "staging" | "signal">,
-): Promise<Session> {
+type ProbeOptions = Pick<WorkerOptions, "driver" | "staging" | "inPlace" | "signal">;
+
+async function findSession(options: ProbeOptions): Promise<Session> {
   const identity = currentIdentity();
   const refused: RefusedDriver[] = [];
   const candidates = plansFor(identity);
@@ -64,14 +66,22 @@ async function findSession(
     const because = `no subordinate ids for ${identity.name ?? identity.uid} in /etc/subuid and /etc/subgid`;
     refused.push({ driver: "overlay", because, allowedBy: SUBORDINATE_IDS });
   }
-  const plans = candidates.filter(
-    (plan) => options.driver === "auto" || options.driver.startsWith("single-") === isSingle(plan),
-  );
-  for (const plan of plans) {
-    const session = await trySession(plan, options, refused);
+  for (const plan of candidates.filter((each) => fits(each, options))) {
+    const session =
+      plan.kind === "none"
+        ? await tryWithout(plan, options, refused)
+        : await trySession(plan, options, refused);
     if (session !== undefined) return session;
   }
   throw unsupported(options.driver, refused);
+}
+
+function fits(plan: NamespacePlan, { driver, inPlace }: ProbeOptions): boolean {
+  if (plan.kind === "none" && plan.driver === "in-place" && inPlace === undefined) return false;
+  if (driver === "auto") return true;
+  if (plan.kind === "none") return driver === plan.driver;
+  const isOther = driver === "in-place" || driver === "proot";
+  return !isOther && driver.startsWith("single-") === isSingle(plan);
 }
 
 function isSingle(plan: NamespacePlan): boolean {
@@ -83,8 +93,8 @@ function nameOf(plan: NamespacePlan, driver: SnapshotDriver): DriverName {
 }
 
 async function trySession(
-  plan: NamespacePlan,
-  { driver: wanted, staging, signal }: Pick<WorkerOptions, "driver" | "staging" | "signal">,
+  plan: Exclude<NamespacePlan, { kind: "none" }>,
+  { driver: wanted, staging, signal }: ProbeOptions,
   refused: RefusedDriver[],
 ): Promise<Session | undefined> {
   const refuse = (because: string, allowedBy: string): undefined => {
@@ -115,7 +125,28 @@ async function trySession(
   return undefined;
 }
 
-function allowedBy(plan: NamespacePlan): string {
+/** A driver that runs where we are: its worker's process has no namespaces of its own. */
+async function tryWithout(
+  plan: Extract<NamespacePlan, { kind: "none" }>,
+  { staging, inPlace, signal }: ProbeOptions,
+  refused: RefusedDriver[],
+): Promise<Session | undefined> {
+  const { driver, idMap } = plan;
+  const client = openClient(await spawnChild(plan, signal));
+  try {
+    const options = inPlace === undefined ? {} : { inPlace };
+    const refusal = await client.ask({ op: "probeWithout", driver, staging, ...options }, signal);
+    if (refusal === undefined) return { client, plan, driver, host: { driver, idMap, refused } };
+    refused.push({ driver, ...refusal });
+  } catch (error) {
+    await client[Symbol.asyncDispose]();
+    throw error;
+  }
+  await client[Symbol.asyncDispose]();
+  return undefined;
+}
+
+function allowedBy(plan: Exclude<NamespacePlan, { kind: "none" }>): string {
   if (plan.kind === "host") return "CAP_SYS_ADMIN, or user namespaces";
   if (plan.singleId || plan.writer === "direct") {
     return "user namespaces: no seccomp profile (RuntimeDefault) or AppArmor profile that refuses them, and the sysctls user.max_user_namespaces and kernel.unprivileged_userns_clone";

@@ -112,7 +112,22 @@ export interface HostReport {
   readonly idMap: string;
   readonly refused: readonly RefusedDriver[];
 }
-export type DriverName = "overlay" | "plain" | "single-id-overlay" | "single-id-plain";
+export type DriverName =
+  "overlay" | "plain" | "single-id-overlay" | "single-id-plain" | "in-place" | "proot";
+
+/** What the driver that rewrites "/" has to know; it exists inside a throw-away container alone. */
+export interface InPlaceOptions {
+  /** The builder's own directory, never wiped and never in a layer; `/kaniko` in the executor image. */
+  readonly home: string;
+  /** Paths that are never wiped, written by layers or put into one, besides every mount point. */
+  readonly ignored: readonly string[];
+  /** Rewrite "/" although nothing says that this is a container. A host is refused all the same. */
+  readonly force: boolean;
+  /** Wipe "/" before the first stage. */
+  readonly wipeFirst: boolean;
+  /** Wipe "/" when the worker is disposed. */
+  readonly wipeLast: boolean;
+}
 
 export interface WorkerOptions {
   /** `auto` takes the best that the host allows. */
@@ -123,6 +138,8 @@ export interface WorkerOptions {
   readonly layersDirectory: (idMap: string) => Promise<string>;
   /** Where caches of steps last, on the filesystem of `staging`; absent: a step cannot have one. */
   readonly cachesDirectory?: (idMap: string) => Promise<string>;
+  /** Absent: the driver that rewrites "/" is not tried. */
+  readonly inPlace?: InPlaceOptions;
   /** Left behind by builds that were killed; deleted in the background, inside the namespace. */
   readonly abandoned: readonly string[];
   readonly signal: AbortSignal;
