@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -8,6 +9,7 @@ export default defineConfig({
     exclude: ["dist/**", "node_modules/**"],
     pool: "forks",
     maxWorkers: 2,
+    maxConcurrency: availableParallelism(), // tests of one file that run side by side: builds, each a process or two
     testTimeout: 60_000,
     hookTimeout: 300_000,
   },

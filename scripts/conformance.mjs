@@ -1,125 +1,125 @@
-// Runs the conformance cases of the Dockerfile language against this checkout.
+// Builds conformance cases of the Dockerfile language by hand; `test/conformance` builds them all in the tests.
 //
-//   TSBUILD_CONFORMANCE=DIR npm run conformance -- [--user NAME] [--driver NAME] [--out FILE] [arguments of run-cases.mjs]
+//   npm run conformance -- [--filter REGEX] [--tier NAME] [--user NAME] [--driver NAME] [--jobs N] [--verbose] [--keep]
+//                          [--list] [--out FILE]
 //
-// DIR holds cases.json, make-bases and run-cases.mjs. The bases are made once and kept; a plain registry on loopback
-// serves them. With --user the cases are built by that ordinary user (root only). Other arguments, such as
-// --filter REGEX, --tier core, --jobs 2 or --verbose, go to run-cases.mjs as they are.
-import { spawn } from "node:child_process";
-import { copyFileSync, existsSync, readFileSync } from "node:fs";
-import { chmod, chown, mkdtemp } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+// --filter matches ids and features. --user builds as that ordinary user, which only root may ask (tsbuild-test and
+// tsbuild-test-nosub are made when missing); --driver goes to tsbuild. --verbose prints each case's Dockerfile and
+// log, failing ones always do; --keep leaves contexts and images behind; --out writes the results as JSON.
+import { writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { loadTypeScript } from "./load-ts.mjs";
 
 const top = dirname(dirname(fileURLToPath(import.meta.url)));
-const support = await loadTypeScript(join(top, "test/support/services-for-scripts.ts"));
-
-const { user: userName, out, driver = "auto", rest } = parseArguments(process.argv.slice(2));
-const folder = process.env.TSBUILD_CONFORMANCE;
-if (folder === undefined || !existsSync(join(folder, "cases.json"))) {
-  console.error(
-    "TSBUILD_CONFORMANCE must name a folder with cases.json, make-bases and run-cases.mjs",
-  );
-  process.exit(64);
+const suite = await loadTypeScript(join(top, "test/conformance/for-scripts.ts"));
+const options = parse();
+const cases = suite.readCases(top).filter(isWanted);
+if (options.list) {
+  for (const { id, tier, feature } of cases) console.log(`${id}\t${tier}\t${feature}`);
+} else {
+  process.exitCode = await main();
 }
-const missing = support.lacksTools("docker-registry", "skopeo", "mmdebstrap", "busybox", "python3");
-if (missing !== undefined) {
-  console.error(missing);
-  process.exit(69);
-}
-process.exitCode = await main();
 
-function parseArguments(argv) {
-  /** @type {{ user?: string, out?: string, driver?: string, rest: string[] }} */
-  const parsed = { rest: [] };
-  for (let i = 0; i < argv.length; i++) {
-    const [, name, value] = /^--(user|out|driver)(?:=(.*))?$/s.exec(argv[i]) ?? [];
-    if (name === undefined) parsed.rest.push(argv[i]);
-    else parsed[name] = value ?? argv[++i];
+function parse() {
+  const text = { type: /** @type {const} */ ("string") };
+  const flag = { type: /** @type {const} */ ("boolean"), default: false };
+  try {
+    return parseArgs({
+      options: {
+        filter: text,
+        tier: text,
+        user: text,
+        jobs: text,
+        out: text,
+        driver: { ...text, default: "auto" },
+        verbose: flag,
+        keep: flag,
+        list: flag,
+      },
+    }).values;
+  } catch (error) {
+    console.error(error.message);
+    process.exit(64);
   }
-  return parsed;
+}
+
+function isWanted({ id, feature, tier }) {
+  const filter = new RegExp(options.filter ?? "");
+  return (filter.test(id) || filter.test(feature)) && (options.tier ?? tier) === tier;
 }
 
 async function main() {
-  const bases = await support.cached("conformance-bases", (dir) =>
-    support.mustRun(join(folder, "make-bases"), [dir]),
-  );
-  const registry = await support.startRegistry();
-  const work = await mkdtemp(join(tmpdir(), "tsbuild-conformance-"));
+  const missing = suite.lacksTools("docker-registry", "skopeo", "mmdebstrap", "busybox", "git");
+  if (missing !== undefined || cases.length === 0) {
+    console.error(missing ?? "no case matches");
+    return missing === undefined ? 64 : 69;
+  }
+  process.umask(0o022);
+  const user = await findUser();
+  const registry = await suite.startRegistry();
+  let builder;
   try {
-    await support.pushBase(join(bases, "busybox"), registry, "library/busybox:latest");
+    await suite.pushBase(await suite.busyboxBase(), registry, "library/busybox:latest");
     const slim = "library/debian:bookworm-slim";
-    await support.pushBase(join(bases, "debian-bookworm-slim"), registry, slim);
-    const user = await findUser(work);
-    const results = join(work, "results.json");
-    const code = await runCases(registry.host, user, work, results);
-    report(results);
-    return code;
+    await suite.pushBase(await suite.debianBase(), registry, slim);
+    builder = await suite.caseBuilder(top, registry.host, options.driver, user);
+    return report(await runAll(builder));
   } finally {
+    if (!options.keep) await builder?.[Symbol.asyncDispose]();
     await registry[Symbol.asyncDispose]();
-    await support.removeTree(work);
   }
 }
 
-/** The user to build as, who then owns the scratch directory. */
-async function findUser(work) {
-  if (userName === undefined) return undefined;
+async function findUser() {
+  if (options.user === undefined) return undefined;
   const makers = {
-    "tsbuild-test": support.userWithSubIds,
-    "tsbuild-test-nosub": support.userWithoutSubIds,
+    "tsbuild-test": suite.userWithSubIds,
+    "tsbuild-test-nosub": suite.userWithoutSubIds,
   };
-  const line = readFileSync("/etc/passwd", "utf8")
-    .split("\n")
-    .find((entry) => entry.startsWith(`${userName}:`));
-  const [name, , uid, gid, , home] = line?.split(":") ?? [];
-  const user =
-    name === undefined
-      ? await makers[userName]?.()
-      : { name, uid: Number(uid), gid: Number(gid), home };
-  if (user === undefined) throw new Error(`no user ${userName}`);
-  await chmod(work, 0o755);
-  await chown(work, user.uid, user.gid);
+  const user = (await makers[options.user]?.()) ?? (await suite.findUser(options.user));
+  if (user === undefined) throw new Error(`no user ${options.user}`);
   return user;
 }
 
-async function runCases(host, user, work, results) {
-  const app = user === undefined ? undefined : await support.reachableApp(top, user);
-  try {
-    const node = app?.node ?? process.execPath;
-    const entry = join(app?.dir ?? top, "bin/tsbuild.js");
-    const builder =
-      `'${node}' '${entry}' --dockerfile {dockerfile} --context {context} --registry-map index.docker.io=${host} ` +
-      `--insecure-registry ${host} --driver ${driver} --no-push --oci-layout-path {dest} {args}`;
-    const runner = [node, resolve(folder, "run-cases.mjs"), "--builder", builder];
-    const argv = [...runner, "--out", results, "--work", join(work, "cases"), ...rest];
-    const environment = { TSBUILD_STORE: join(work, "store"), TMPDIR: work };
-    if (user === undefined) return await spawned(argv, { ...process.env, ...environment });
-    const env = { ...support.userEnvironment(user), ...environment };
-    return await spawned(support.asUser(user, argv), env);
-  } finally {
-    await app?.[Symbol.asyncDispose]();
-  }
+async function runAll(builder) {
+  const results = [];
+  const queue = [...cases];
+  const work = async () => {
+    for (let one = queue.shift(); one !== undefined; one = queue.shift()) {
+      const { id, feature, tier } = one;
+      const ended = await suite.runCase(one, builder, { keep: options.keep }).catch((error) => ({
+        wrong: [`the runner: ${error.stack}`],
+        log: "",
+      }));
+      const result = ended.wrong.length === 0 ? "pass" : "FAIL";
+      if (options.verbose || result === "FAIL") show(result, one, ended);
+      results.push({ id, feature, tier, result, wrong: ended.wrong, seconds: ended.seconds });
+    }
+  };
+  const jobs = Number(options.jobs ?? availableParallelism());
+  await Promise.all(Array.from({ length: jobs }, work));
+  return results;
 }
 
-function spawned([command, ...args], env) {
-  return new Promise((done, fail) => {
-    const child = spawn(command, args, { env, stdio: ["ignore", "inherit", "inherit"] });
-    child.once("error", fail);
-    child.once("close", (code) => done(code ?? 1));
-  });
+function show(result, one, { wrong, log, dir }) {
+  console.log(`${result} ${one.id} [${one.feature}]`);
+  const because = options.user === undefined ? undefined : suite.NEEDS_ROOT[one.id]?.because;
+  if (because !== undefined) console.log(`  needs root: ${because}`);
+  for (const sentence of wrong) console.log(`  ${sentence}`);
+  console.log(`${indent(one.dockerfile ?? "")}\n${indent(log.slice(-4_000))}`);
+  if (options.keep) console.log(`  kept in ${dir}`);
+}
+
+function indent(text) {
+  return text.trimEnd().replace(/^/gm, "  | ");
 }
 
 function report(results) {
-  if (!existsSync(results)) return;
-  const { summary, results: cases } = JSON.parse(readFileSync(results, "utf8"));
-  const failing = cases.filter((c) => c.status === "fail");
-  for (const feature of new Set(failing.map((c) => c.feature))) {
-    const { pass, fail } = summary.byFeature[feature];
-    const ids = failing.filter((c) => c.feature === feature).map((c) => c.id);
-    console.log(`${feature}: ${pass} of ${pass + fail} pass; failing: ${ids.join(", ")}`);
-  }
-  console.log(`${summary.pass} of ${summary.total - summary.skip} cases pass`);
-  if (out !== undefined) copyFileSync(results, out);
+  const passed = results.filter(({ result }) => result === "pass").length;
+  console.log(`${passed} of ${results.length} cases pass`);
+  if (options.out !== undefined) writeFileSync(options.out, JSON.stringify(results, undefined, 1));
+  return passed === results.length ? 0 : 1;
 }

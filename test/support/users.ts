@@ -70,7 +70,8 @@ async function ensureUser(name: string, flags: readonly string[]): Promise<TestU
   throw new Error(`useradd ${name}: ${made.stderr}`);
 }
 
-async function findUser(name: string): Promise<TestUser | undefined> {
+/** The user of that name in /etc/passwd; `undefined` when there is none. */
+export async function findUser(name: string): Promise<TestUser | undefined> {
   const line = (await readFile("/etc/passwd", "utf8"))
     .split("\n")
     .find((entry) => entry.startsWith(`${name}:`));

@@ -1,0 +1,8 @@
+/** What `scripts/conformance.mjs` needs to build cases by hand, in one module. */
+export { busyboxBase, debianBase, pushBase } from "../support/bases.js";
+export { startRegistry } from "../support/services.js";
+export { lacksTools } from "../support/tools.js";
+export { findUser, userWithoutSubIds, userWithSubIds } from "../support/users.js";
+export { readCases } from "./cases.js";
+export { runCase } from "./run-case.js";
+export { caseBuilder, NEEDS_ROOT } from "./ways.js";
