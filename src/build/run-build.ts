@@ -1,5 +1,3 @@
-import { formatPlatform } from "../oci/platform.js";
-import type { Image } from "../oci/types.js";
 import { solve } from "../solver/solve.js";
 import type { Emit } from "../solver/types.js";
 import { Cleanup } from "./cleanup.js";
@@ -9,8 +7,7 @@ import { checkOutputs, exportImages } from "./export.js";
 import { readAnnotations } from "./export-annotations.js";
 import { makesIndex } from "./export-image.js";
 import type { BuildOptions, BuildResult } from "./options.js";
-import { withPlatform } from "./platform-events.js";
-import { openBuild, planBuild, type PlatformPlan } from "./prepare.js";
+import { openBuild, planBuild } from "./prepare.js";
 import { openRegistry } from "./registry.js";
 
 /** One build from its options to its result. Everything that it opens is closed when it returns, in reverse order. */
@@ -35,27 +32,10 @@ export async function runBuild(
     await checkPush(destinations.pushed, registry, signal);
   }
   const shared = await openBuild(options, planned, { registry, cleanup, emit, signal });
-  const images: Image[] = [];
-  for (const { plan, options: chosen } of plans) {
-    images.push(
-      await solve({ ...shared, plan, options: chosen, emit: emitFor(chosen, plans, emit) }),
-    );
-  }
+  const images = await solve({ ...shared, emit }, plans);
   const { store } = shared;
   const exporting = { options, destinations, annotations, registry, store, emit, signal };
   const result = await exportImages(images, exporting);
   emit({ type: "done", image: result.image, ms: performance.now() - started });
   return result;
-}
-
-/** With several platforms every step says which one it is for. */
-function emitFor(
-  { targetPlatform }: PlatformPlan["options"],
-  plans: readonly PlatformPlan[],
-  emit: Emit,
-): Emit {
-  if (plans.length === 1) return emit;
-  const platform = formatPlatform(targetPlatform);
-  const at = plans.findIndex(({ options }) => options.targetPlatform === targetPlatform);
-  return (event) => emit(withPlatform(event, platform, at));
 }

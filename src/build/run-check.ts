@@ -18,12 +18,6 @@ export async function runCheck(
   const planned = await planBuild(options, fetcher);
   const registry = cleanup.use(openRegistry(options));
   const shared = await openBuild(options, planned, { registry, cleanup, emit, signal });
-  // Platforms mostly have the same faults.
-  const found = new Map<string, Diagnostic>();
-  for (const { plan, options: chosen } of planned.plans) {
-    for (const one of await lint({ ...shared, plan, options: chosen, emit })) {
-      found.set(JSON.stringify([one.code, one.message, one.span.start]), one);
-    }
-  }
-  return [...found.values()].toSorted((a, b) => a.span.start - b.span.start);
+  const found = await lint({ ...shared, emit }, planned.plans);
+  return found.toSorted((a, b) => a.span.start - b.span.start);
 }

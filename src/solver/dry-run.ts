@@ -1,32 +1,52 @@
-import { DockerfileError } from "../dockerfile/index.js";
-import type { Diagnostic } from "../dockerfile/types.js";
+import { DockerfileError, resolveFrom } from "../dockerfile/index.js";
+import type { Diagnostic, PlannedStage } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
+import { formatPlatform } from "../oci/platform.js";
 import { effectOf } from "./handlers.js";
 import { locateError } from "./locate-error.js";
+import { remember } from "./remember.js";
 import { startStage } from "./stage-base.js";
 import type { StageServices } from "./services.js";
 import { advance } from "./state.js";
+import { baseKey, stepKey, type StepKey } from "./step-keys.js";
 import { createTools } from "./tools.js";
 import type { StageInstruction, StageState } from "./types.js";
 
 /**
  * Goes through every stage without making a layer: all words are expanded and all bases found, so that what is wrong
  * with them is said before the first command runs.
- * @returns what the lint rules say of the expanded words
  * @throws DockerfileError with everything that is wrong, not the first thing alone
  */
-export async function dryRun(services: StageServices): Promise<readonly Diagnostic[]> {
+export async function dryRun(services: StageServices): Promise<Foreseen> {
   const { plan } = services.input;
-  const run: DryRun = { services, states: new Map(), warnings: [], errors: [] };
+  const run: DryRun = { services, stages: new Map(), warnings: [], errors: [] };
   await prefetchBases(services);
-  for (const index of plan.stages.keys()) run.states.set(index, await dryStage(index, run));
+  for (const index of plan.stages.keys()) await foreseeStage(index, run);
   if (run.errors.length > 0) throw new DockerfileError(run.errors);
-  return run.warnings;
+  const keys = new Map<number, readonly StepKey[]>();
+  for (const [index, stage] of run.stages) keys.set(index, (await stage).keys);
+  return { warnings: run.warnings, keys };
+}
+
+/** What a dry run of one platform found. */
+export interface Foreseen {
+  /** What the lint rules say of the expanded words. */
+  readonly warnings: readonly Diagnostic[];
+  /**
+   * By stage: the keys of FROM, of the base's triggers and of the instructions. Triggers of a base image may need stages
+   * that the plan did not know to be needed.
+   */
+  readonly keys: ReadonlyMap<number, readonly StepKey[]>;
+}
+
+interface DryStage {
+  readonly state: StageState;
+  readonly keys: readonly StepKey[];
 }
 
 interface DryRun {
   readonly services: StageServices;
-  readonly states: Map<number, StageState>;
+  readonly stages: Map<number, Promise<DryStage>>;
   readonly warnings: Diagnostic[];
   readonly errors: Diagnostic[];
 }
@@ -40,27 +60,32 @@ async function prefetchBases(services: StageServices): Promise<void> {
   await Promise.allSettled(names);
 }
 
-async function dryStage(index: number, run: DryRun): Promise<StageState> {
-  const { services, states, warnings } = run;
+function foreseeStage(index: number, run: DryRun): Promise<DryStage> {
+  return remember(run.stages, index, () => dryStage(index, run));
+}
+
+async function dryStage(index: number, run: DryRun): Promise<DryStage> {
+  const { services, warnings } = run;
   const { plan, signal } = services.input;
   const planned = plan.all[index];
   if (planned === undefined) throw new TsbuildError("INTERNAL", `there is no stage ${index}`);
-  const stageOf = (other: number): Promise<StageState> => {
-    const state = states.get(other);
-    if (state !== undefined) return Promise.resolve(state);
-    throw new TsbuildError("INTERNAL", `stage ${other} is not part of the plan`);
-  };
   try {
     const { state: first, triggers } = await startStage(planned, {
       ...services,
-      stage: stageOf,
+      stage: async (other) => (await foreseeStage(other, run)).state,
       warn: (found) => warnings.push(...found),
     });
     let state = first;
+    const { base } = planned;
+    const parent = base.kind === "stage" ? await lastKey(base.index, run) : undefined;
+    let key = baseKey(planned, state, parent);
+    const keys = [key];
     for (const instruction of [...triggers, ...planned.stage.instructions]) {
-      state = await dryInstruction(instruction, state, index, run);
+      state = await dryInstruction(instruction, state, run);
+      key = stepKey(key, instruction, state, await sourcesOf(instruction, planned, run));
+      keys.push(key);
     }
-    return state;
+    return { state, keys };
   } catch (error) {
     throw locateError(error, planned.stage.from.span, signal);
   }
@@ -69,12 +94,10 @@ async function dryStage(index: number, run: DryRun): Promise<StageState> {
 async function dryInstruction(
   instruction: StageInstruction,
   state: StageState,
-  index: number,
   { services, warnings, errors }: DryRun,
 ): Promise<StageState> {
   const tools = createTools({
     services,
-    index,
     at: instruction,
     warn: (found) => warnings.push(...found),
   });
@@ -86,4 +109,32 @@ async function dryInstruction(
     errors.push(...located.diagnostics);
     return state;
   }
+}
+
+async function lastKey(stage: number, run: DryRun): Promise<StepKey | undefined> {
+  return (await foreseeStage(stage, run)).keys.at(-1);
+}
+
+/** What an instruction's `from` means, by definition. */
+async function sourcesOf(
+  instruction: StageInstruction,
+  { stage: { index }, platform }: PlannedStage,
+  run: DryRun,
+): Promise<readonly string[]> {
+  const { plan, options } = run.services.input;
+  const names =
+    instruction.kind === "COPY"
+      ? [instruction.from?.value]
+      : instruction.kind === "RUN"
+        ? instruction.mounts.map((mount) => ("from" in mount ? mount.from : undefined))
+        : [];
+  const target = formatPlatform(platform ?? options.targetPlatform);
+  const sources: string[] = [];
+  for (const name of names) {
+    if (name === undefined) continue;
+    const from = resolveFrom(plan, index, name);
+    const source = from.kind === "stage" ? await lastKey(from.index, run) : [from, target];
+    sources.push(JSON.stringify(source));
+  }
+  return sources;
 }

@@ -1,19 +1,50 @@
 import type { Semaphore } from "../internal/semaphore.js";
 import type { Image, Platform } from "../oci/types.js";
 import type { Layers } from "./layers.js";
+import type { StepKey } from "./step-keys.js";
 import type { SolveInput, StageState } from "./types.js";
 
-/** What stages share. */
-export interface StageServices {
-  readonly input: SolveInput;
+/** What stages share, those of all platforms. */
+export interface SharedServices {
   readonly layers: Layers;
-  readonly exported: ReadonlySet<number>;
   /** How many steps run at once. */
   readonly steps: Semaphore;
-  stage(index: number): Promise<StageState>;
   image(name: string, platform: Platform): Promise<Image>;
   /** A named context as an image: its files, or the image that it names. */
   contextImage(name: string, platform: Platform): Promise<Image>;
   /** Files of the named context (`undefined`: the main one) at `path`, as an image that can be mounted. */
   filesImage(context: string | undefined, path: string): Promise<Image>;
+}
+
+/** What the stages of one platform share. */
+export interface StageServices extends SharedServices {
+  readonly input: SolveInput;
+}
+
+/** What running stages share, beyond those that are looked through in a dry run. */
+export interface RunServices extends StageServices {
+  /** The stages that are needed. */
+  readonly needed: readonly number[];
+  stage(index: number): Promise<StageState>;
+  label(index: number): StageLabel;
+  /** Of FROM, of the base's triggers and of the instructions, in this order. */
+  keys(index: number): readonly StepKey[];
+  /** Whether the step's layer leaves this machine. */
+  isExported(key: StepKey): boolean;
+  /** The step of this key, done once. */
+  once(key: StepKey, make: () => Promise<StageState>): Once;
+}
+
+export interface Once {
+  readonly state: Promise<StageState>;
+  /** Another stage does it. */
+  readonly isShared: boolean;
+}
+
+/** A stage in events. */
+export interface StageLabel {
+  /** From 1; of no other stage, of whichever platform. */
+  readonly number: number;
+  /** With the platforms that it is for, when not for all. */
+  readonly name: string;
 }

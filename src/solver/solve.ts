@@ -1,32 +1,40 @@
-import { availableParallelism } from "node:os";
-import type { FileSource } from "../context/types.js";
 import { lintViolation } from "../dockerfile/index.js";
-import type { Diagnostic, StagePlan } from "../dockerfile/types.js";
+import type { Diagnostic } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
-import { scratchImage } from "../oci/image.js";
-import { formatPlatform } from "../oci/platform.js";
-import type { Image, Platform } from "../oci/types.js";
-import { createSemaphore } from "../internal/semaphore.js";
-import { dryRun } from "./dry-run.js";
-import { imageOfFiles } from "./file-images.js";
-import { fromImage } from "./from-image.js";
-import { Layers } from "./layers.js";
-import type { StageServices } from "./services.js";
-import { solveStage, stageSteps } from "./stage.js";
+import type { Image } from "../oci/types.js";
+import { dryRun, type Foreseen } from "./dry-run.js";
+import { openRunServices } from "./run-services.js";
+import { openSharedServices } from "./shared-services.js";
+import type { SharedServices } from "./services.js";
+import { stageSteps } from "./stage.js";
 import { createdAt } from "./state.js";
-import type { SolveInput, StageState } from "./types.js";
+import type { SolveInput, SolveOptions, StageState } from "./types.js";
+
+/** What one platform is built from. */
+export type SolvePlan = Pick<SolveInput, "plan" | "options">;
+/** What all platforms have in common. */
+export type SolveCommon = Omit<SolveInput, "plan" | "options">;
 
 /**
- * Builds the target. Every stage that it needs starts at once and waits where it needs another one; the first failure
- * stops the rest. @returns the image, whose layers are in the store or at their origin.
+ * Builds the target for each platform. Every stage that one needs starts at once and waits where it needs another one;
+ * what platforms and stages have in common is done once. The first failure stops the rest.
+ * @returns the images in the order of the plans; their layers are in the store or at their origin
  */
-export async function solve(input: SolveInput): Promise<Image> {
+export async function solve(
+  common: SolveCommon,
+  plans: readonly SolvePlan[],
+): Promise<readonly Image[]> {
   const stop = new AbortController();
-  const signal = AbortSignal.any([input.signal, stop.signal]);
-  const services = createServices({ ...input, signal });
-  await checkFirst(services);
-  input.emit({ type: "plan", steps: stageSteps(input.plan) });
-  const running = [...input.plan.stages.keys()].map((index) => services.stage(index));
+  const signal = AbortSignal.any([common.signal, stop.signal]);
+  const inputs = plans.map((each) => ({ ...common, ...each, signal }));
+  const shared = openSharedServices(inputs);
+  const foreseen = await foresee(inputs, shared);
+  checkFirst(inputs, findings(inputs, foreseen));
+  const platforms = openRunServices(inputs, shared, foreseen);
+  common.emit({ type: "plan", steps: stageSteps(platforms) });
+  const running = platforms.flatMap((services) =>
+    services.needed.map((index) => services.stage(index)),
+  );
   try {
     await Promise.all(running);
   } catch (error) {
@@ -35,101 +43,68 @@ export async function solve(input: SolveInput): Promise<Image> {
     await Promise.allSettled(running);
     throw error;
   }
-  return finished(await services.stage(input.plan.target), input);
+  const images = platforms.map(async (services) => {
+    const { plan, options } = services.input;
+    return finished(await services.stage(plan.target), options);
+  });
+  return Promise.all(images);
 }
 
 /**
- * Everything that can be known without building: what the lint rules say of the Dockerfile, the plan and the expanded
+ * Everything that can be known without building: what the lint rules say of the Dockerfile, the plans and the expanded
  * words. @throws DockerfileError when it cannot be built at all
  */
-export function lint(input: SolveInput): Promise<readonly Diagnostic[]> {
-  return findings(createServices(input));
+export async function lint(
+  common: SolveCommon,
+  plans: readonly SolvePlan[],
+): Promise<readonly Diagnostic[]> {
+  const inputs = plans.map((each) => ({ ...common, ...each }));
+  return findings(inputs, await foresee(inputs, openSharedServices(inputs)));
 }
 
-async function findings(services: StageServices): Promise<readonly Diagnostic[]> {
-  const { plan, warnings } = services.input;
-  return [...warnings, ...plan.warnings, ...(await dryRun(services))];
+async function foresee(
+  inputs: readonly SolveInput[],
+  shared: SharedServices,
+): Promise<readonly Foreseen[]> {
+  const foreseen: Foreseen[] = [];
+  for (const input of inputs) foreseen.push(await dryRun({ ...shared, input }));
+  return foreseen;
+}
+
+/** Platforms mostly have the same faults: each is said once. */
+function findings(
+  inputs: readonly SolveInput[],
+  foreseen: readonly Foreseen[],
+): readonly Diagnostic[] {
+  const found = new Map<string, Diagnostic>();
+  for (const [at, { warnings, plan }] of inputs.entries()) {
+    // Some have no place of their own, and may well come twice for one platform.
+    const times = new Map<string, number>();
+    for (const one of [...warnings, ...plan.warnings, ...(foreseen[at]?.warnings ?? [])]) {
+      const key = JSON.stringify([one.code, one.message, one.span.file.path, one.span.start]);
+      const time = (times.get(key) ?? 0) + 1;
+      times.set(key, time);
+      const known = `${time} ${key}`;
+      if (!found.has(known)) found.set(known, one);
+    }
+  }
+  return [...found.values()];
 }
 
 /** Says what the lint rules found, and stops where the Dockerfile asks for that. */
-async function checkFirst(services: StageServices): Promise<void> {
-  const { plan, emit } = services.input;
-  const found = await findings(services);
-  for (const diagnostic of found) emit({ type: "warning", diagnostic });
-  const violation = lintViolation(found, plan.check);
+function checkFirst(inputs: readonly SolveInput[], found: readonly Diagnostic[]): void {
+  const [first] = inputs;
+  if (first === undefined) throw new TsbuildError("INTERNAL", "there is no platform to build for");
+  for (const diagnostic of found) first.emit({ type: "warning", diagnostic });
+  const violation = lintViolation(found, first.plan.check);
   if (violation === undefined) return;
   throw new TsbuildError("DOCKERFILE_INVALID", violation, {
     hint: "the Dockerfile says check=error=true: mend what the warnings say, or skip their rules",
   });
 }
 
-function createServices(input: SolveInput): StageServices {
-  const stages = new Map<number, Promise<StageState>>();
-  const images = new Map<string, Promise<Image>>();
-  const layouts = new Map<string, Promise<Image>>();
-  const files = new Map<string, Promise<Image>>();
-  const services: StageServices = {
-    input,
-    layers: new Layers(input),
-    exported: exportedStages(input.plan),
-    steps: createSemaphore(Math.max(2, availableParallelism())),
-    stage: (index) => remember(stages, index, () => solveStage(index, services)),
-    image: (name, platform) =>
-      remember(images, `${formatPlatform(platform)} ${name}`, () => pull(name, platform, input)),
-    contextImage: (name, platform) => {
-      const context = input.contexts.get(name);
-      if (context?.kind === "image") return services.image(context.reference, platform);
-      if (context?.kind === "layout") {
-        const key = JSON.stringify([formatPlatform(platform), name]);
-        return remember(layouts, key, () => context.load(platform));
-      }
-      return services.filesImage(name, "");
-    },
-    filesImage: (name, path) =>
-      remember(files, JSON.stringify([name, path]), async () =>
-        imageOfFiles(await openContext(name, input), path, input),
-      ),
-  };
-  return services;
-}
-
-function openContext(name: string | undefined, input: SolveInput): Promise<FileSource> {
-  if (name === undefined) return input.context();
-  const context = input.contexts.get(name);
-  if (context?.kind === "files") return context.open();
-  throw new TsbuildError("INTERNAL", `there is no named context "${name}"`);
-}
-
-async function pull(name: string, platform: Platform, input: SolveInput): Promise<Image> {
-  if (name === "scratch") return scratchImage(platform);
-  return fromImage(name, platform, input);
-}
-
-function remember<K, V>(map: Map<K, Promise<V>>, key: K, make: () => Promise<V>): Promise<V> {
-  const known = map.get(key);
-  if (known !== undefined) return known;
-  const promise = make();
-  map.set(key, promise);
-  // Whoever awaits it sees the failure; nobody else must be told of an unhandled one.
-  promise.catch(() => undefined);
-  return promise;
-}
-
-/** The target and the stages that it is made from: their layers leave the machine, so theirs are compressed. */
-function exportedStages(plan: StagePlan): ReadonlySet<number> {
-  const exported = new Set<number>();
-  let index: number | undefined = plan.target;
-  while (index !== undefined) {
-    exported.add(index);
-    const base: StagePlan["stages"] extends ReadonlyMap<number, infer S> ? S | undefined : never =
-      plan.stages.get(index);
-    index = base?.base.kind === "stage" ? base.base.index : undefined;
-  }
-  return exported;
-}
-
 /** What belongs to the result alone: the labels of the command line, the platform, the time. */
-function finished(state: StageState, { options }: SolveInput): Image {
+function finished(state: StageState, options: SolveOptions): Image {
   const { image } = state;
   const labels = { ...image.config.labels, ...Object.fromEntries(options.labels) };
   const created = createdAt(options) ?? image.history.at(-1)?.created ?? image.config.created;

@@ -1,32 +1,40 @@
 import { resolveFrom } from "../dockerfile/index.js";
 import type { Instruction, PlannedStage, StagePlan } from "../dockerfile/types.js";
 import { TsbuildError, messageOf, unreachable } from "../errors.js";
-import type { SealedLayer } from "../layer/types.js";
 import { scratchImage } from "../oci/image.js";
-import type { Image } from "../oci/types.js";
+import type { Descriptor, Image } from "../oci/types.js";
 import type { PlannedStep, StepId } from "./events.js";
 import { effectOf } from "./handlers.js";
 import { LocatedError, locateError } from "./locate-error.js";
 import { StageView } from "./stage-view.js";
 import { startStage } from "./stage-base.js";
-import type { StageServices } from "./services.js";
+import type { RunServices, StageLabel } from "./services.js";
 import { advance, createdAt } from "./state.js";
+import type { StepKey } from "./step-keys.js";
 import { createTools } from "./tools.js";
 import type { SourceStage, StageInstruction, StageState } from "./types.js";
 
-/** Every step that the plan foresees; the triggers of a base image come when it is known. */
-export function stageSteps(plan: StagePlan): readonly PlannedStep[] {
-  return [...plan.stages].flatMap(([index, { stage }]) =>
-    [stage.from, ...stage.instructions].map((instruction, at) => ({
-      id: stepId(index, at),
-      stage: stageName(plan, index),
-      text: instruction.text,
-    })),
-  );
+/** The others change the configuration alone: that is done as soon as it is looked up. */
+const MAKES_LAYER: ReadonlySet<Instruction["kind"]> = new Set(["ADD", "COPY", "RUN", "WORKDIR"]);
+
+/** Every step that is foreseen, each once; the triggers of a base image come when it is known. */
+export function stageSteps(platforms: readonly RunServices[]): readonly PlannedStep[] {
+  const steps = new Map<StepId, PlannedStep>();
+  for (const services of platforms) {
+    for (const index of services.needed) {
+      const { number, name } = services.label(index);
+      const { stage } = plannedStage(services, index);
+      for (const [at, { text }] of [stage.from, ...stage.instructions].entries()) {
+        const id = stepId(number, at);
+        if (!steps.has(id)) steps.set(id, { id, stage: name, text });
+      }
+    }
+  }
+  return [...steps.values()];
 }
 
 function stepId(stage: number, instruction: number): StepId {
-  return `${stage + 1}.${instruction + 1}`;
+  return `${stage}.${instruction + 1}`;
 }
 
 export function stageName(plan: StagePlan, index: number): string {
@@ -34,103 +42,131 @@ export function stageName(plan: StagePlan, index: number): string {
 }
 
 /** Runs one stage from its base to its last instruction. */
-export async function solveStage(index: number, services: StageServices): Promise<StageState> {
-  const { plan, store, worker, signal, emit } = services.input;
-  const planned = plan.all[index];
-  if (planned === undefined) {
-    throw new TsbuildError("INTERNAL", `stage ${index} is not part of the plan`);
-  }
+export async function solveStage(index: number, services: RunServices): Promise<StageState> {
+  const { store, worker, signal, emit } = services.input;
+  const planned = plannedStage(services, index);
   await using view = new StageView({ store, layers: services.layers, worker, signal, emit });
-  const stage: RunningStage = { index, planned, services, view };
+  const stage: RunningStage = { index, planned, services, view, label: services.label(index) };
   const base = { ...services, warn: () => undefined };
-  const { state, triggers } = await step(stage, planned.stage.from, 0, () =>
-    startStage(planned, base),
-  );
+  const { state, triggers } = await step(stage, planned.stage.from, 0, async () => ({
+    result: await startStage(planned, base),
+  }));
   const { instructions } = planned.stage;
-  if (triggers.length > 0) announce(stage, triggers, instructions.length + 1);
-  const ready = await follow(stage, triggers, state, instructions.length + 1);
-  return await follow(stage, instructions, ready, 1);
+  const [, ...keys] = services.keys(index);
+  const after = instructions.length + 1;
+  if (triggers.length > 0) announce(stage, triggers, after);
+  const ready = await follow(stage, { steps: triggers, keys, number: after }, state);
+  const own = { steps: instructions, keys: keys.slice(triggers.length), number: 1 };
+  return await follow(stage, own, ready);
+}
+
+function plannedStage({ input }: RunServices, index: number): PlannedStage {
+  const planned = input.plan.all[index];
+  if (planned !== undefined) return planned;
+  throw new TsbuildError("INTERNAL", `stage ${index} is not part of the plan`);
 }
 
 interface RunningStage {
   readonly index: number;
   readonly planned: PlannedStage;
-  readonly services: StageServices;
+  readonly services: RunServices;
   readonly view: StageView;
+  readonly label: StageLabel;
 }
 
-function announce(stage: RunningStage, triggers: readonly Instruction[], from: number): void {
-  const { plan, emit } = stage.services.input;
+function announce(
+  { services, label }: RunningStage,
+  triggers: readonly Instruction[],
+  from: number,
+) {
   const steps = triggers.map(({ text }, at) => ({
-    id: stepId(stage.index, from + at),
-    stage: stageName(plan, stage.index),
+    id: stepId(label.number, from + at),
+    stage: label.name,
     text: `ONBUILD ${text}`,
   }));
-  emit({ type: "plan", steps });
+  services.input.emit({ type: "plan", steps });
 }
 
-async function follow(
-  stage: RunningStage,
-  instructions: readonly StageInstruction[],
-  first: StageState,
-  number: number,
-): Promise<StageState> {
+/** Instructions that follow one another, their keys, and the number that the first has in its stage. */
+interface Run {
+  readonly steps: readonly StageInstruction[];
+  readonly keys: readonly StepKey[];
+  readonly number: number;
+}
+
+async function follow(stage: RunningStage, run: Run, first: StageState): Promise<StageState> {
   let state = first;
-  for (const [at, instruction] of instructions.entries()) {
+  for (const [at, instruction] of run.steps.entries()) {
     const before = state;
-    state = await step(stage, instruction, number + at, (finish) =>
-      instruct(stage, instruction, before, stepId(stage.index, number + at), finish),
+    const key = run.keys[at];
+    if (key === undefined) throw new TsbuildError("INTERNAL", "a step was not looked through");
+    state = await step(stage, instruction, run.number + at, (id) =>
+      once(stage, { instruction, key, id }, before),
     );
   }
   return state;
 }
 
-type Finish = (layer: SealedLayer) => void;
+interface Step {
+  readonly instruction: StageInstruction;
+  readonly key: StepKey;
+  readonly id: StepId;
+}
+
+/** Makes a layer, unless another stage makes or has made that very one. */
+async function once(stage: RunningStage, at: Step, before: StageState): Promise<Done<StageState>> {
+  const { services } = stage;
+  if (!MAKES_LAYER.has(at.instruction.kind)) return { result: await instruct(stage, at, before) };
+  const { state, isShared } = services.once(at.key, () => instruct(stage, at, before));
+  const result = await state;
+  const { layers } = result.image;
+  const layer = layers.length > before.image.layers.length ? layers.at(-1) : undefined;
+  return { result, isShared, ...(layer === undefined ? {} : { layer: layer.descriptor }) };
+}
 
 async function instruct(
   stage: RunningStage,
-  instruction: StageInstruction,
+  { instruction, key, id }: Step,
   state: StageState,
-  id: StepId,
-  finish: Finish,
 ): Promise<StageState> {
-  const { services, view, index } = stage;
-  const willRun = stage.planned.stage.instructions.some(({ kind }) => kind === "RUN");
-  const running = { view, step: id, willRun, source: (name: string) => source(stage, name) };
+  const { services, view } = stage;
+  const running = {
+    view,
+    step: id,
+    willRun: stage.planned.stage.instructions.some(({ kind }) => kind === "RUN"),
+    compress: services.isExported(key),
+    source: (name: string) => source(stage, name),
+  };
   // The dry run has said what there is to warn of.
-  const tools = createTools({ services, index, at: instruction, warn: () => undefined, running });
+  const tools = createTools({ services, at: instruction, warn: () => undefined, running });
   const effect = await effectOf(instruction, state, tools);
-  if (effect.layer === undefined) return advance(effect, undefined, createdNow(services));
-  const layer = await effect.layer();
-  finish(layer);
-  return advance(effect, layer, createdNow(services));
+  return advance(effect, await effect.layer?.(), createdNow(services));
+}
+
+interface Done<T> {
+  readonly result: T;
+  readonly layer?: Descriptor;
+  /** Another stage did it. */
+  readonly isShared?: boolean;
 }
 
 /** One step as the user sees it: start, end or failure, and the Dockerfile's line in what is thrown. */
 async function step<T>(
-  stage: RunningStage,
+  { services, label }: RunningStage,
   instruction: Instruction,
   number: number,
-  work: (finish: Finish) => Promise<T>,
+  work: (id: StepId) => Promise<Done<T>>,
 ): Promise<T> {
-  const { emit, plan, signal } = stage.services.input;
-  const id = stepId(stage.index, number);
+  const { emit, signal } = services.input;
+  const id = stepId(label.number, number);
   const started = performance.now();
   signal.throwIfAborted();
-  emit({
-    type: "step-start",
-    step: id,
-    text: instruction.text,
-    stage: stageName(plan, stage.index),
-  });
-  let layer: SealedLayer | undefined;
+  emit({ type: "step-start", step: id, text: instruction.text, stage: label.name });
   try {
-    const result = await work((made) => {
-      layer = made;
-    });
-    const ms = performance.now() - started;
-    const made = layer === undefined ? {} : { layer: layer.descriptor };
-    emit({ type: "step-done", step: id, ms, ...made });
+    const { result, layer, isShared } = await work(id);
+    const made = layer === undefined ? {} : { layer };
+    if (isShared === true) emit({ type: "step-cached", step: id, ...made });
+    else emit({ type: "step-done", step: id, ms: performance.now() - started, ...made });
     return result;
   } catch (error) {
     const located = locateError(error, instruction.span, signal);
@@ -142,7 +178,7 @@ async function step<T>(
   }
 }
 
-function createdNow({ input }: StageServices): string {
+function createdNow({ input }: RunServices): string {
   return createdAt(input.options) ?? new Date().toISOString().replace(".000Z", "Z");
 }
 

@@ -13,8 +13,6 @@ import type { ImageContents, SolveOptions, SourceStage, StageInstruction, Tools 
 
 export interface ToolsInput {
   readonly services: StageServices;
-  /** The stage's. */
-  readonly index: number;
   readonly at: StageInstruction;
   readonly warn: (diagnostics: readonly Diagnostic[]) => void;
   /** Absent in a dry run, which makes no layers. */
@@ -23,16 +21,18 @@ export interface ToolsInput {
 export interface RunningTools {
   readonly view: StageView;
   readonly step: StepId;
+  /** Layers that stay on this machine are not compressed: nobody downloads them, and COPY --from reads them in place. */
+  readonly compress: boolean;
   /** Whether the stage has a RUN: then unpacking its base is no loss, and gives the indexes on the way. */
   readonly willRun: boolean;
   readonly source: (name: string) => SourceStage;
 }
 
-export function createTools({ services, index, at, warn, running }: ToolsInput): Tools {
-  const { layers, input, exported } = services;
+export function createTools({ services, at, warn, running }: ToolsInput): Tools {
+  const { layers, input } = services;
   const { signal, options, plan, store, emit } = input;
   const seal = (image: Image): SealOptions =>
-    sealOptions(options, exported.has(index), image.format);
+    sealOptions(options, live(running).compress, image.format);
   return {
     signal,
     options,
@@ -85,7 +85,6 @@ async function tree(
   return layers.tree(image);
 }
 
-/** Layers that stay on this machine are not compressed: nobody downloads them, and COPY --from reads them in place. */
 function sealOptions(options: SolveOptions, compress: boolean, format: ImageFormat): SealOptions {
   const { compressionLevel: level, sourceDateEpoch, rewriteTimestamp } = options;
   const clamp = rewriteTimestamp && sourceDateEpoch !== undefined;

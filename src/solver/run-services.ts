@@ -1,0 +1,92 @@
+import type { StagePlan } from "../dockerfile/types.js";
+import { TsbuildError } from "../errors.js";
+import { formatPlatform } from "../oci/platform.js";
+import type { Foreseen } from "./dry-run.js";
+import { remember } from "./remember.js";
+import type { Once, RunServices, SharedServices, StageLabel } from "./services.js";
+import { solveStage, stageName } from "./stage.js";
+import type { StepKey } from "./step-keys.js";
+import type { SolveInput, StageState } from "./types.js";
+
+/** One platform: its stages and what is known of their steps. */
+interface Known {
+  readonly input: SolveInput;
+  readonly keys: Foreseen["keys"];
+}
+
+/**
+ * The services of each platform's stages. A stage whose steps are the same for several platforms is one stage, and a step
+ * that stages have in common is done by the first that comes to it.
+ */
+export function openRunServices(
+  inputs: readonly SolveInput[],
+  shared: SharedServices,
+  foreseen: readonly Foreseen[],
+): readonly RunServices[] {
+  const platforms = inputs.map((input, at): Known => ({ input, keys: keysAt(foreseen, at) }));
+  const exported = new Set(platforms.flatMap(exportedKeys));
+  const stages = new Map<string, Promise<StageState>>();
+  const steps = new Map<StepKey, Promise<StageState>>();
+  const once = (key: StepKey, make: () => Promise<StageState>): Once => {
+    const isShared = steps.has(key);
+    return { state: remember(steps, key, make), isShared };
+  };
+  return platforms.map((platform): RunServices => {
+    const services: RunServices = {
+      ...shared,
+      input: platform.input,
+      needed: [...platform.keys.keys()].toSorted((a, b) => a - b),
+      stage: (index) =>
+        remember(stages, stageKey(platform, index), () => solveStage(index, services)),
+      label: (index) => labelOf(platform, index, platforms),
+      keys: (index) => keysOf(platform, index),
+      isExported: (key) => exported.has(key),
+      once,
+    };
+    return services;
+  });
+}
+
+function keysAt(foreseen: readonly Foreseen[], at: number): Foreseen["keys"] {
+  const keys = foreseen[at]?.keys;
+  if (keys === undefined) throw new TsbuildError("INTERNAL", "a platform was not looked through");
+  return keys;
+}
+
+function keysOf({ keys }: Known, index: number): readonly StepKey[] {
+  const known = keys.get(index);
+  if (known !== undefined) return known;
+  throw new TsbuildError("INTERNAL", `stage ${index} is not part of the plan`);
+}
+
+/** Of two stages with the same steps each keeps its name, so the number belongs to it. */
+function stageKey(platform: Known, index: number): string {
+  return `${index} ${keysOf(platform, index).at(-1)}`;
+}
+
+/** A stage has the number that it has for the first of its platforms. */
+function labelOf(platform: Known, index: number, platforms: readonly Known[]): StageLabel {
+  const key = stageKey(platform, index);
+  const owners = platforms.filter(
+    (other) => other.keys.has(index) && stageKey(other, index) === key,
+  );
+  const first = owners[0] === undefined ? 0 : platforms.indexOf(owners[0]);
+  const { plan } = platform.input;
+  const name = stageName(plan, index);
+  const number = first * plan.all.length + index + 1;
+  if (owners.length === platforms.length) return { number, name };
+  const names = owners.map(({ input }) => formatPlatform(input.options.targetPlatform));
+  return { number, name: `${names.join(",")} ${name}` };
+}
+
+/** The target and the stages that it is made from: their layers leave the machine, so theirs are compressed. */
+function exportedKeys(platform: Known): readonly StepKey[] {
+  const { plan } = platform.input;
+  const exported: StepKey[] = [];
+  for (let index: number | undefined = plan.target; index !== undefined;) {
+    exported.push(...keysOf(platform, index));
+    const base: StagePlan["all"][number]["base"] | undefined = plan.all[index]?.base;
+    index = base?.kind === "stage" ? base.index : undefined;
+  }
+  return exported;
+}
