@@ -10,6 +10,7 @@ import {
   trustStore,
 } from "./http-certificates.js";
 import { ProxyError } from "./http-errors.js";
+import { isRedirect, redirected, redirectTarget } from "./http-redirect.js";
 import { chooseProxy, type ProxyChooser, proxyAuthorization, type ProxySettings } from "./proxy.js";
 import { redactUrl } from "./redact.js";
 
@@ -32,7 +33,7 @@ export interface HttpRequest {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: HttpBody;
   readonly trust?: HttpTrust;
-  /** "follow" (the default) drops `authorization` and `cookie` on the way to another origin. */
+  /** "follow" (the default) drops `authorization` and `cookie` on the way to another origin (http-redirect.ts). */
   readonly redirect?: "follow" | "manual";
   /** Called with the bytes of the body as they go out. */
   readonly onSent?: (bytes: number) => void;
@@ -109,14 +110,16 @@ class PooledClient implements HttpClient {
     let current = request;
     for (let redirects = 0; ; redirects++) {
       const response = await this.#once(target, current);
-      const next = request.redirect === "manual" ? undefined : redirectTarget(response, current);
-      if (next === undefined) return response;
+      if (request.redirect === "manual" || !isRedirect(response, current)) return response;
       await response.discard();
+      const next = redirectTarget(response);
       if (redirects === MAX_REDIRECTS) {
         throw new Error(`more than ${MAX_REDIRECTS} redirects, the last to ${redactUrl(next)}`);
       }
-      if (next.origin !== target.origin) current = forOtherOrigin(current);
+      current = redirected(current, target, next);
       target = next;
+      target.username = "";
+      target.password = "";
     }
   }
 
@@ -367,25 +370,6 @@ function requestHeaders(request: HttpRequest): Record<string, string> {
     headers["content-length"] = "0";
   }
   return headers;
-}
-
-/** 301 to 303 are followed for reads only: for writes clients disagree on whether the body goes along. */
-function redirectTarget(response: HttpResponse, request: HttpRequest): URL | undefined {
-  const location = response.header("location");
-  if (location === undefined) return undefined;
-  const reads = request.method === "GET" || request.method === "HEAD";
-  const kept = response.status === 307 || response.status === 308;
-  if (!kept && !(reads && [301, 302, 303].includes(response.status))) return undefined;
-  const url = new URL(location, response.url);
-  return url.protocol === "http:" || url.protocol === "https:" ? url : undefined;
-}
-
-function forOtherOrigin(request: HttpRequest): HttpRequest {
-  const headers = Object.entries(request.headers ?? {}).filter(
-    ([name]) => name !== "authorization" && name !== "cookie",
-  );
-  const { client: _, ...trust } = request.trust ?? {};
-  return { ...request, headers: Object.fromEntries(headers), trust };
 }
 
 function proxyErrorOf(error: unknown): unknown {
