@@ -4,6 +4,7 @@ import { TsbuildError, errnoOf } from "../errors.js";
 import { writeFileAtomic } from "../internal/atomic-file.js";
 import { type DiffId, hexOf } from "../oci/digest.js";
 import { createBlobStore } from "./blobs.js";
+import { createDownloads } from "./downloads.js";
 import { storeFailure } from "./failure.js";
 import { abandonedStaging, createStaging } from "./staging.js";
 import type { Store } from "./types.js";
@@ -88,10 +89,11 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
   await checkVersion(root);
   for (const path of Object.values(directory)) await makeDirectory(path);
   const staging = await createStaging(directory.staging);
+  const blobs = createBlobStore(directory.blobs, staging.path);
   const indexPath = (diffId: DiffId): string => join(directory.indexes, hexOf(diffId));
 
   return {
-    ...createBlobStore(directory.blobs, staging.path),
+    ...blobs,
     root,
     staging: staging.directory,
     stagingPath: staging.path,
@@ -110,6 +112,12 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
       inStore(`store the index of layer ${diffId}`, indexPath(diffId), () =>
         adoptIndex(file, indexPath(diffId)),
       ),
+    downloads: createDownloads(join(root, "downloads"), blobs),
+    async gitDirectory() {
+      const path = join(root, "git");
+      await makeDirectory(path);
+      return path;
+    },
     abandoned: () => abandonedStaging(directory.staging),
     [Symbol.asyncDispose]: () => staging[Symbol.asyncDispose](),
   };

@@ -1,5 +1,6 @@
 import type { DiffId, Digest } from "../oci/digest.js";
 import type { Descriptor } from "../oci/types.js";
+import type { Downloads } from "./downloads.js";
 
 /** Content-addressed bytes. Safe for several processes at once; what is half-written is never seen. */
 export interface BlobStore {
@@ -33,6 +34,10 @@ export interface Store extends BlobStore, AsyncDisposable {
   /** The index of a layer, as `layer/` wrote it. */
   readIndex(diffId: DiffId): Promise<Uint8Array | undefined>;
   adoptIndex(file: string, diffId: DiffId): Promise<void>;
+  /** What was fetched from URLs. */
+  readonly downloads: Downloads;
+  /** Where git repositories are kept from build to build, a directory for each. Made when absent. */
+  gitDirectory(): Promise<string>;
   /** Staging directories of builds that are dead; some may need the namespace of their owners to delete. */
   abandoned(): Promise<readonly string[]>;
 }
