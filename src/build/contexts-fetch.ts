@@ -1,17 +1,13 @@
 import { createReadStream } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import type { Readable } from "node:stream";
-import { fetchGit, fetchUrlFile } from "../context/index.js";
+import type { UrlFile } from "../context/types.js";
 import { TsbuildError, unreachable } from "../errors.js";
-import { type HttpClient, createHttpClient } from "../internal/http.js";
 import type { Emit } from "../solver/types.js";
-import { openStore } from "../store/index.js";
-import type { Store } from "../store/types.js";
-import { Cleanup } from "./cleanup.js";
 import { unpackContext } from "./contexts-archive.js";
 import type { RemotePlace } from "./contexts-place.js";
-import { storeDirectory, httpEnvironment } from "./environment.js";
 import type { BuildOptions } from "./options.js";
+import { Sources } from "./sources.js";
 
 /**
  * Fetches contexts into directories of the store's staging area, which is on the disk that has room. What it opens and
@@ -21,14 +17,19 @@ export class ContextFetcher implements AsyncDisposable {
   readonly #options: BuildOptions;
   readonly #emit: Emit;
   readonly #signal: AbortSignal;
-  readonly #cleanup = new Cleanup();
-  #store: Promise<Store> | undefined;
-  #http: HttpClient | undefined;
+  /** What ADD reads from too: what a context has fetched is not fetched again. */
+  readonly remote: Sources;
 
   constructor(options: BuildOptions, emit: Emit, signal: AbortSignal) {
     this.#options = options;
     this.#emit = emit;
     this.#signal = signal;
+    this.remote = new Sources(options, signal);
+  }
+
+  /** A file of a URL, to be read and not changed. @throws TsbuildError CONTEXT_UNREADABLE, STORE_FAILED */
+  file(url: string): Promise<UrlFile> {
+    return this.remote.file(url);
   }
 
   get signal(): AbortSignal {
@@ -42,13 +43,10 @@ export class ContextFetcher implements AsyncDisposable {
    * @throws TsbuildError CONTEXT_UNREADABLE, STORE_FAILED, USAGE
    */
   async directoryOf(place: RemotePlace, what: string, maybeDockerfile: boolean): Promise<string> {
-    const directory = await this.#stagingPath("context");
+    const directory = await this.remote.stagingPath("context");
     const signal = this.#signal;
     if (place.kind === "git") {
-      const { credentials } = place;
-      const environment = this.#options.environment ?? {};
-      const given = credentials === undefined ? {} : { credentials };
-      return (await fetchGit(place.ref, { directory, environment, signal, ...given })).path;
+      return (await this.remote.checkOut(place.ref, directory, place.credentials)).path;
     }
     await mkdir(directory, { mode: 0o700 });
     const shown = `the ${what} ${place.shown}`;
@@ -71,15 +69,8 @@ export class ContextFetcher implements AsyncDisposable {
       case "tar":
         return this.#through(createReadStream(place.path), use);
       case "url": {
-        const path = await this.#stagingPath("download");
-        const environment = httpEnvironment(this.#options.environment ?? {});
-        const client = (this.#http ??= this.#cleanup.use(createHttpClient(environment)));
-        try {
-          await fetchUrlFile(place.url, { client, path, signal: this.#signal });
-          return await this.#through(createReadStream(path), use);
-        } finally {
-          await rm(path, { force: true });
-        }
+        const { path } = await this.remote.file(place.url);
+        return this.#through(createReadStream(path), use);
       }
       default:
         return unreachable(place);
@@ -108,19 +99,8 @@ export class ContextFetcher implements AsyncDisposable {
     }
   }
 
-  async #stagingPath(suffix: string): Promise<string> {
-    this.#store ??= this.#openStore();
-    return (await this.#store).stagingPath(suffix);
-  }
-
-  async #openStore(): Promise<Store> {
-    const { store, environment } = this.#options;
-    const root = storeDirectory(store, environment ?? {});
-    return this.#cleanup.use(await openStore(root, this.#signal));
-  }
-
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#cleanup[Symbol.asyncDispose]();
+    return this.remote[Symbol.asyncDispose]();
   }
 }
 

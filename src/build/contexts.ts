@@ -61,7 +61,7 @@ function subPath(text: string): string {
 /** The main context: a directory with its ignore file. @throws TsbuildError CONTEXT_UNREADABLE */
 export async function openContext(
   path: string,
-  dockerfile: string,
+  dockerfile: string | undefined,
   signal: AbortSignal,
 ): Promise<FileSource> {
   const ignoreFile = await findIgnoreFile(dockerfile, path);

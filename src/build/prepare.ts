@@ -1,15 +1,13 @@
-import { fetchUrlFile, openGit, parseGitRef } from "../context/index.js";
 import type { RemoteSources } from "../context/types.js";
 import { parseDockerfile, planStages } from "../dockerfile/index.js";
 import type { Dockerfile, StagePlan } from "../dockerfile/types.js";
-import { type HttpClient, createHttpClient } from "../internal/http.js";
 import type { Registry } from "../registry/types.js";
 import type { Emit, NamedContext, SolveInput, SolveOptions } from "../solver/types.js";
 import { openStore } from "../store/index.js";
 import type { Cleanup } from "./cleanup.js";
 import { type MainContext, namedContexts, openContext, placeMainContext } from "./contexts.js";
 import type { ContextFetcher } from "./contexts-fetch.js";
-import { httpEnvironment, storeDirectory } from "./environment.js";
+import { storeDirectory } from "./environment.js";
 import type { BuildOptions } from "./options.js";
 import { readDockerfile } from "./read-dockerfile.js";
 import { secretSource } from "./secrets.js";
@@ -25,11 +23,13 @@ export interface PlatformPlan {
 /** The Dockerfile, read and planned, and the context that it may have come with; nothing else is open yet. */
 export interface Planned {
   readonly dockerfile: Dockerfile;
-  readonly path: string;
+  /** Absent: it is no file of this machine. */
+  readonly path: string | undefined;
   readonly context: MainContext;
   readonly plans: readonly PlatformPlan[];
   readonly contexts: ReadonlyMap<string, NamedContext>;
   readonly secret: ReturnType<typeof secretSource>;
+  readonly remote: RemoteSources;
 }
 
 /** What all platforms share. */
@@ -41,19 +41,18 @@ export async function planBuild(options: BuildOptions, fetcher: ContextFetcher):
   const solving = await solveOptions(options);
   const secret = secretSource(options);
   const context = await placeMainContext(options, fetcher);
-  const { dockerfile, path } = await readOnce(options, context, solving);
+  const { dockerfile, path } = await readOnce(options, context, solving, fetcher);
   const plans = solving.map((one) => planFor(dockerfile, options, one, contexts));
-  return { dockerfile, path, context, plans, contexts, secret };
+  return { dockerfile, path, context, plans, contexts, secret, remote: fetcher.remote };
 }
 
 /** Opens what building needs; `cleanup` closes it. */
 export async function openBuild(
   options: BuildOptions,
-  { dockerfile, path, context: main, contexts, secret }: Planned,
+  { dockerfile, path, plans, context: main, contexts, secret, remote }: Planned,
   { registry, cleanup, emit, signal }: OpenInput,
 ): Promise<SharedInput> {
   const environment = options.environment ?? {};
-  const http = cleanup.use(createHttpClient(httpEnvironment(environment)));
   const context = cleanup.use(await openContext(main.directory, path, signal));
   const store = cleanup.use(await openStore(storeDirectory(options.store, environment), signal));
   return {
@@ -65,8 +64,8 @@ export async function openBuild(
     contexts,
     secret,
     agent: (id: string) => options.sshAgents?.[id],
-    remote: remoteSources(http, options, signal),
-    worker: workerStarter(options, { store, cleanup, emit, signal }),
+    remote,
+    worker: workerStarter(options, { store, plans, cleanup, emit, signal }),
     signal,
   };
 }
@@ -78,24 +77,13 @@ export interface OpenInput {
   readonly signal: AbortSignal;
 }
 
-function remoteSources(
-  client: HttpClient,
-  { environment = {} }: BuildOptions,
-  signal: AbortSignal,
-): RemoteSources {
-  return {
-    file: (url, file) => fetchUrlFile(url, { ...file, client, signal }),
-    parseGit: parseGitRef,
-    git: (ref, git) => openGit(ref, { ...git, environment, signal }),
-  };
-}
-
 async function readOnce(
   options: BuildOptions,
   context: MainContext,
   [first]: readonly SolveOptions[],
-): Promise<{ readonly dockerfile: Dockerfile; readonly path: string }> {
-  const { file, path } = await readDockerfile(options.dockerfile, context);
+  fetcher: ContextFetcher,
+): Promise<{ readonly dockerfile: Dockerfile; readonly path: string | undefined }> {
+  const { file, path } = await readDockerfile(options.dockerfile, context, fetcher);
   const check = first?.buildArgs.get("BUILDKIT_DOCKERFILE_CHECK");
   return { dockerfile: parseDockerfile(file, check === undefined ? {} : { check }), path };
 }

@@ -2,7 +2,9 @@ import { constants } from "node:fs";
 import { access, open, realpath } from "node:fs/promises";
 import { isAbsolute, join, sep } from "node:path";
 import type { SourceFile } from "../dockerfile/types.js";
+import type { UrlFile } from "../context/types.js";
 import { TsbuildError, errnoOf, messageOf } from "../errors.js";
+import { redactUrl } from "../internal/redact.js";
 
 /** Bytes; more than any Dockerfile that a person wrote. */
 const MAX_DOCKERFILE = 16 * 1024 * 1024;
@@ -10,20 +12,26 @@ const DEFAULT_NAME = "Dockerfile";
 
 export interface FoundDockerfile {
   readonly file: SourceFile;
-  /** Where it is; its ignore file stands beside it. */
-  readonly path: string;
+  /** Where it is; its ignore file stands beside it. Absent: it came from a URL. */
+  readonly path: string | undefined;
 }
 
 /**
- * Kaniko's look-up: as given, then below the context. A context that was fetched comes first, and its links lead
+ * Kaniko's look-up: by an http(s) address, or as given, then below the context. A context that was fetched comes first, and its links lead
  * nowhere else: what is read is shown in messages.
  * @throws TsbuildError CONTEXT_UNREADABLE
  */
 export async function readDockerfile(
   name: string | undefined,
   { directory, fetched }: { readonly directory: string; readonly fetched: boolean },
+  network: { file(url: string): Promise<UrlFile> },
 ): Promise<FoundDockerfile> {
   const given = name ?? DEFAULT_NAME;
+  if (/^https?:\/\//i.test(given)) {
+    const { path } = await network.file(given);
+    const shown = redactUrl(given);
+    return { file: { path: shown, text: await readText(path, shown) }, path: undefined };
+  }
   const below = join(directory, given);
   // Without a name the context's own Dockerfile is meant, wherever the build is started.
   const both = fetched ? [below, given] : [given, below];
@@ -61,7 +69,7 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-async function readText(path: string): Promise<string> {
+async function readText(path: string, shown: string = path): Promise<string> {
   try {
     await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const { size } = await file.stat();
@@ -69,7 +77,7 @@ async function readText(path: string): Promise<string> {
     return await file.readFile("utf8");
   } catch (error) {
     const why = errnoOf(error) === "EISDIR" ? "it is a directory" : messageOf(error);
-    throw new TsbuildError("CONTEXT_UNREADABLE", `tried to read the Dockerfile ${path}: ${why}`, {
+    throw new TsbuildError("CONTEXT_UNREADABLE", `tried to read the Dockerfile ${shown}: ${why}`, {
       cause: error,
     });
   }

@@ -3,6 +3,13 @@ import { errnoOf, messageOf, TsbuildError } from "../errors.js";
 import { redactText } from "../internal/redact.js";
 import type { GitCredentials } from "./git-ref.js";
 
+/** What opens a repository, at every path of `origin` (submodules mostly are beside it) and nowhere else. */
+export type GitAccess = { readonly origin: string } & (
+  | { readonly credentials: GitCredentials }
+  /** The value of an Authorization header. */
+  | { readonly header: string }
+);
+
 /** How git is run for one repository. */
 export interface GitSetting {
   /** Where it runs. */
@@ -13,8 +20,7 @@ export interface GitSetting {
   readonly shown: string;
   /** The program's own; only what `PASSED` names reaches git. */
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** For the remote's host, and no other. */
-  readonly access?: { readonly origin: string; readonly credentials: GitCredentials } | undefined;
+  readonly access?: GitAccess | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -30,6 +36,8 @@ const MAX_STDOUT = 16 * 1024 * 1024;
 /** Characters; the reason stands at the end. */
 const MAX_STDERR = 16 * 1024;
 const MAX_SHOWN = 400;
+const INSTALL_GIT =
+  "install git (the package git, and openssh-client for ssh addresses), or clone the repository before the build and COPY it";
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** Ways to the network, and nothing by which a repository's checkout could differ. */
@@ -44,11 +52,13 @@ const CONFIG: readonly string[] = [
   // A repository must not run programs.
   "core.hooksPath=/dev/null",
   "submodule.recurse=false",
-  // The directory is removed soon: nothing must survive a power cut, nor go on in the background.
+  // Nothing is worth the wait for the disk, nor goes on in the background.
   "core.fsync=none",
   "gc.auto=0",
   "maintenance.auto=false",
   "core.logAllRefUpdates=false",
+  // Objects come as a pack, which is whole or not there; loose ones would be left behind by a killed process, some of them.
+  "fetch.unpackLimit=1",
   "advice.detachedHead=false",
   "init.defaultBranch=main",
   "credential.helper=",
@@ -77,7 +87,7 @@ export async function runGit(args: readonly string[], setting: GitSetting): Prom
     throw new TsbuildError(
       "CONTEXT_UNREADABLE",
       `tried to fetch ${setting.shown}: ${missing ? "git is not installed" : `git could not be run: ${messageOf(error)}`}`,
-      { cause: error, hint: "install git, or clone the repository before the build and COPY it" },
+      { cause: error, hint: missing ? INSTALL_GIT : "clone the repository before the build" },
     );
   }
 }
@@ -97,20 +107,38 @@ export function gitFailure(result: GitResult, setting: GitSetting): TsbuildError
     .filter((line) => line !== "");
   const told = lines.filter((line) => /^(?:fatal|error|remote): /.test(line));
   const said = (told.length > 0 ? told : lines.slice(-1)).join("; ").slice(0, MAX_SHOWN);
-  const denied = /could not read Username|Authentication failed|Permission denied/i.test(said);
   const why = said === "" ? `git ended with ${result.code ?? "a signal"}` : said;
   return new TsbuildError(
     "CONTEXT_UNREADABLE",
     `tried to fetch ${setting.shown}: ${hidePassword(why, setting)}`,
-    denied
-      ? { hint: "the repository asks for credentials that were not given, or refused them" }
-      : {},
+    hintFor(said, setting),
   );
 }
 
+function hintFor(said: string, { access }: GitSetting): { readonly hint?: string } {
+  const isHeader = access !== undefined && "header" in access;
+  if (/cannot run ssh|remote-https?' is not a git command/i.test(said))
+    return { hint: INSTALL_GIT };
+  if (isHeader && /\b30[1278]\b|redirect/i.test(said)) {
+    return {
+      hint: "with a secret GIT_AUTH_HEADER redirects are not followed: name the address that it leads to",
+    };
+  }
+  return /could not read Username|Authentication failed|Permission denied|error: 40[13]/i.test(said)
+    ? { hint: "the repository asks for credentials that were not given, or refused them" }
+    : {};
+}
+
 function hidePassword(text: string, { access }: GitSetting): string {
-  const password = access?.credentials.password ?? "";
-  return password === "" ? text : text.replaceAll(password, "***");
+  const secrets =
+    access === undefined
+      ? []
+      : "header" in access
+        ? [access.header, ...access.header.split(/\s+/).slice(1)]
+        : [access.credentials.password];
+  return secrets
+    .filter((secret) => secret !== "")
+    .reduce((shown, secret) => shown.replaceAll(secret, "***"), text);
 }
 
 function start(args: readonly string[], setting: GitSetting): Promise<GitResult> {
@@ -162,11 +190,30 @@ function killGroup(pid: number): void {
 }
 
 function configArguments({ access }: GitSetting): readonly string[] {
-  const all =
+  const own =
     access === undefined
-      ? CONFIG
-      : [...CONFIG, `credential.${access.origin}.helper=${CREDENTIAL_HELPER}`];
-  return all.flatMap((entry) => ["-c", entry]);
+      ? []
+      : "header" in access
+        ? // It is git that sends the header, and it would send it on to another host.
+          ["http.followRedirects=false"]
+        : [`credential.${access.origin}.helper=${CREDENTIAL_HELPER}`];
+  return [...CONFIG, ...own].flatMap((entry) => ["-c", entry]);
+}
+
+/** Secrets for git, where an argument would show them to everybody. */
+function accessEnvironment({ access }: GitSetting): Record<string, string> {
+  if (access === undefined) return {};
+  if ("header" in access) {
+    return {
+      GIT_CONFIG_COUNT: "1",
+      GIT_CONFIG_KEY_0: `http.${access.origin}/.extraHeader`,
+      GIT_CONFIG_VALUE_0: `Authorization: ${access.header}`,
+    };
+  }
+  return {
+    TSBUILD_GIT_USERNAME: access.credentials.username,
+    TSBUILD_GIT_PASSWORD: access.credentials.password,
+  };
 }
 
 function environmentOf(setting: GitSetting): Record<string, string> {
@@ -196,11 +243,6 @@ function environmentOf(setting: GitSetting): Record<string, string> {
     GIT_ALLOW_PROTOCOL: "http:https:ssh:git",
     // A host that is new is trusted, as BuildKit does; a host whose key has changed is not.
     GIT_SSH_COMMAND: "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new",
-    ...(setting.access === undefined
-      ? {}
-      : {
-          TSBUILD_GIT_USERNAME: setting.access.credentials.username,
-          TSBUILD_GIT_PASSWORD: setting.access.credentials.password,
-        }),
+    ...accessEnvironment(setting),
   };
 }

@@ -4,13 +4,20 @@ import { isCommitId, type GitRef } from "./git-ref.js";
 
 /** What to fetch. */
 export type GitTarget =
-  /** `name` is the ref's full name on the server. */
-  | { readonly kind: "ref"; readonly name: string; readonly objectFormat: ObjectFormat }
+  /** `name` is the ref's full name on the server, `id` the object that it named when it was asked. */
+  | {
+      readonly kind: "ref";
+      readonly name: string;
+      readonly id: string;
+      /** The commit, where `id` is an annotated tag's and the server tells. */
+      readonly peeled: string | undefined;
+      readonly objectFormat: ObjectFormat;
+    }
   /** `name`: the ref that the commit is to be called here, when one was given. */
   | {
       readonly kind: "commit";
-      readonly commit: string;
-      readonly name?: string;
+      readonly id: string;
+      readonly name: string | undefined;
       readonly objectFormat: ObjectFormat;
     }
   | { readonly kind: "prefix"; readonly prefix: string; readonly objectFormat: ObjectFormat };
@@ -23,7 +30,7 @@ const MIN_PREFIX = 7;
 const REF_NAME = /^refs\/(?!.*\.\.)[^\p{Cc} ~^:?*[\\]+$/u;
 
 /**
- * Asks the server what a ref names. Of a branch and a tag with the same name the branch is meant, as in git-checkout.
+ * Asks the server what a ref names, once. Of a branch and a tag with the same name the branch is meant, as in git-checkout.
  * @throws TsbuildError CONTEXT_UNREADABLE
  */
 export async function resolveGitTarget(
@@ -32,30 +39,39 @@ export async function resolveGitTarget(
   setting: GitSetting,
 ): Promise<GitTarget> {
   const name = ref.ref ?? "HEAD";
-  if (isCommitId(name)) {
-    return { kind: "commit", commit: name, objectFormat: objectFormatOf(name) };
-  }
-  if (ref.fetchByCommit === true) return commitTarget(ref, checksum, setting);
+  if (isCommitId(name)) return commitTarget(name, undefined);
+  if (ref.fetchByCommit === true) return namedCommit(ref, checksum, setting);
   const listing = await listRefs(ref.remote, name, setting);
-  const first = [...listing.ids.values()][0] ?? "";
-  const objectFormat = objectFormatOf(first);
+  const refTarget = (full: string, id: string): GitTarget => {
+    const peeled = listing.ids.get(`${full}^{}`);
+    return { kind: "ref", name: full, id, peeled, objectFormat: objectFormatOf(id) };
+  };
   if (name === "HEAD") {
-    const commit = listing.ids.get("HEAD");
-    if (listing.branch !== undefined) return { kind: "ref", name: listing.branch, objectFormat };
-    if (commit !== undefined && isCommitId(commit)) return { kind: "commit", commit, objectFormat };
+    const id = listing.ids.get("HEAD");
+    if (id !== undefined && listing.branch !== undefined) return refTarget(listing.branch, id);
+    if (id !== undefined) return commitTarget(id, undefined);
     throw unresolved(setting, "could not find the default branch of the repository");
   }
-  const found = [`refs/${name.replace(/^refs\//, "")}`, `refs/heads/${name}`, `refs/tags/${name}`]
-    .filter((candidate) => listing.ids.has(candidate))
-    .at(0);
-  if (found !== undefined) return { kind: "ref", name: found, objectFormat };
+  for (const full of [
+    `refs/${name.replace(/^refs\//, "")}`,
+    `refs/heads/${name}`,
+    `refs/tags/${name}`,
+  ]) {
+    const id = listing.ids.get(full);
+    if (id !== undefined) return refTarget(full, id);
+  }
   if (new RegExp(`^[0-9a-f]{${MIN_PREFIX},64}$`, "i").test(name)) {
-    return { kind: "prefix", prefix: name.toLowerCase(), objectFormat };
+    const [first = ""] = listing.ids.values();
+    return { kind: "prefix", prefix: name.toLowerCase(), objectFormat: objectFormatOf(first) };
   }
   throw unresolved(setting, `repository does not contain ref ${name}`);
 }
 
-function commitTarget(ref: GitRef, checksum: string | undefined, setting: GitSetting): GitTarget {
+function commitTarget(id: string, name: string | undefined): GitTarget {
+  return { kind: "commit", id, name, objectFormat: objectFormatOf(id) };
+}
+
+function namedCommit(ref: GitRef, checksum: string | undefined, setting: GitSetting): GitTarget {
   if (checksum === undefined) {
     throw unresolved(setting, "fetch-by-commit requires a checksum or a commit SHA ref");
   }
@@ -65,33 +81,30 @@ function commitTarget(ref: GitRef, checksum: string | undefined, setting: GitSet
       `fetch-by-commit requires a full commit SHA checksum, got ${JSON.stringify(checksum)}`,
     );
   }
-  const target = {
-    kind: "commit",
-    commit: checksum,
-    objectFormat: objectFormatOf(checksum),
-  } as const;
-  if (ref.ref === undefined || ref.ref === "HEAD") return target;
-  return { ...target, name: ref.ref.startsWith("refs/") ? ref.ref : `refs/heads/${ref.ref}` };
+  if (ref.ref === undefined || ref.ref === "HEAD") return commitTarget(checksum, undefined);
+  const full = ref.ref.startsWith("refs/") ? ref.ref : `refs/heads/${ref.ref}`;
+  return commitTarget(checksum, full);
 }
 
 interface Listing {
-  /** Object ids by full name; `HEAD` among them. */
+  /** Object ids by full name; `HEAD` among them, and with `^{}` behind the name what an annotated tag is of. */
   readonly ids: ReadonlyMap<string, string>;
   /** What HEAD points to, where the server says so. */
   readonly branch: string | undefined;
 }
 
 async function listRefs(remote: string, name: string, setting: GitSetting): Promise<Listing> {
-  const names = name === "HEAD" ? ["HEAD"] : ["HEAD", name];
+  const names = name === "HEAD" ? ["HEAD"] : ["HEAD", name, `${name}^{}`];
   const output = await git(["ls-remote", "--symref", "--", remote, ...names], setting);
   const ids = new Map<string, string>();
   let branch: string | undefined;
   for (const line of output.split("\n")) {
     const [value = "", ref = ""] = line.split("\t");
-    if (!value.startsWith("ref: ")) ids.set(ref, value);
-    else if (ref === "HEAD" && REF_NAME.test(value.slice(5))) branch = value.slice(5);
+    if (isCommitId(value)) ids.set(ref, value);
+    else if (ref === "HEAD" && value.startsWith("ref: ") && REF_NAME.test(value.slice(5))) {
+      branch = value.slice(5);
+    }
   }
-  ids.delete("");
   return { ids, branch };
 }
 

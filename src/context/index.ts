@@ -1,11 +1,11 @@
 export { openDirectory } from "./directory.js";
-export { fetchGit, openGit } from "./git.js";
+export { fetchGit, openGit, resolveGit } from "./git.js";
 export { findNonDirectory } from "./git-tree.js";
 export { parseGitRef, showGitUrl } from "./git-ref.js";
 export { compileIgnoreFile, findIgnoreFile, parseIgnoreFile } from "./ignore.js";
 export { BadPatternError, hasWildcards, matchPath } from "../internal/path-match.js";
-export { fetchUrlFile, urlFileName } from "./url-file.js";
+export { fetchUrlFile, parseUrlChecksum, urlFileName } from "./url-file.js";
 export { looksLikeTar, unpackTar, type TarOptions } from "./tar.js";
 export type { DirectoryOptions, FileSource, IgnoreFile, RemoteSources, UrlFile } from "./types.js";
-export type { GitCheckout, GitOptions } from "./git.js";
+export type { GitCheckout, GitLogin, GitOptions, ResolvedGit } from "./git.js";
 export type { GitCredentials, GitRef, GitRefOptions } from "./git-ref.js";

@@ -34,7 +34,7 @@ export interface DirectoryOptions {
   readonly signal: AbortSignal;
 }
 
-/** A downloaded file, in a file of its own. */
+/** A downloaded file, in the cache: not to be changed. */
 export interface UrlFile {
   readonly path: string;
   /** The last element of the URL's path. */
@@ -46,27 +46,67 @@ export interface UrlFile {
   readonly mtimeNs: bigint;
 }
 
-/** What ADD fetches from elsewhere. */
+/** What a server said of bytes that it sent. */
+export interface DownloadRecord {
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number;
+  /** The header as it came. */
+  readonly etag?: string;
+  /** The header as it came. */
+  readonly lastModified?: string;
+  /** Whether `lastModified` tells these bytes from later ones. */
+  readonly dated: boolean;
+}
+
+/** Where downloads are kept from build to build: the store's. */
+export interface DownloadCache {
+  /** What came from the URL and is still there, newest first. */
+  find(url: string): Promise<readonly DownloadRecord[]>;
+  /** The file, its bytes verified; `undefined` when they are damaged. */
+  open(record: DownloadRecord, signal: AbortSignal): Promise<string | undefined>;
+  /** Takes a file over, and returns where it is then. */
+  keep(url: string, file: string, record: DownloadRecord): Promise<string>;
+}
+
+/** A file of a URL that has been found. */
+export interface RemoteFile {
+  /** Of the content: the same digest and name are the same file, save for its date. */
+  readonly digest: Digest;
+  readonly name: string;
+  /** The file, once it has been fetched; the same one each time. @throws TsbuildError CONTEXT_UNREADABLE */
+  open(): Promise<UrlFile>;
+}
+
+/** A git reference whose commit is known. */
+export interface GitSource {
+  /** Decides what `open` gives, but for the time of the checkout: the commit, the subdir, the options. Nothing secret. */
+  readonly identity: string;
+  /** The whole id, in hexadecimal digits. */
+  readonly commit: string;
+  /**
+   * Checks it out below the new directory, which disposing the source removes.
+   * @throws TsbuildError CONTEXT_UNREADABLE
+   */
+  open(directory: string): Promise<FileSource>;
+}
+
+/** What ADD fetches from elsewhere: each thing is asked for once in a build, whatever needs it. */
 export interface RemoteSources {
-  /** Downloads into the new file `path`. @throws TsbuildError CONTEXT_UNREADABLE */
-  file(
-    url: string,
-    options: { readonly path: string; readonly checksum?: string },
-  ): Promise<UrlFile>;
+  /**
+   * What the URL names now. With a checksum nobody is asked before `open`.
+   * @throws TsbuildError DOCKERFILE_INVALID, CONTEXT_UNREADABLE
+   */
+  resolveFile(url: string, options: { readonly checksum?: string }): Promise<RemoteFile>;
 
   /** A word that names a git repository by its spelling. @throws TsbuildError DOCKERFILE_INVALID for one that is malformed */
   parseGit(word: string): GitRef | undefined;
   /**
-   * Fetches a repository into the new directory `directory`, which disposing the source removes. What `keepGitDir` and
-   * `checksum` say must agree with the reference.
+   * Asks the server which commit is meant. What `keepGitDir` and `checksum` say must agree with the reference.
    * @throws TsbuildError DOCKERFILE_INVALID, CONTEXT_UNREADABLE
    */
-  git(
+  resolveGit(
     ref: GitRef,
-    options: {
-      readonly directory: string;
-      readonly keepGitDir?: boolean;
-      readonly checksum?: string;
-    },
-  ): Promise<FileSource>;
+    options: { readonly keepGitDir?: boolean; readonly checksum?: string },
+  ): Promise<GitSource>;
 }

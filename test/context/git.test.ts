@@ -61,7 +61,7 @@ afterEach(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-type Extra = Partial<Omit<GitOptions, "directory">>;
+type Extra = Partial<GitOptions>;
 
 function refOf(text: string): GitRef {
   const ref = parseGitRef(text);
@@ -73,9 +73,17 @@ function newDirectory(): string {
   return join(server.root, `made-${made++}`);
 }
 
+/** What every build of a test shares: the store's directory of repositories. */
+function repositories(): string {
+  const path = join(server.root, "repositories");
+  mkdirSync(path, { recursive: true });
+  return path;
+}
+
 async function fetch(text: string | GitRef, extra: Extra = {}): Promise<GitCheckout> {
   const ref = typeof text === "string" ? refOf(text) : text;
-  return fetchGit(ref, { directory: newDirectory(), environment, signal, ...extra });
+  const options = { repositories: repositories(), environment, signal, ...extra };
+  return fetchGit(ref, { directory: newDirectory(), ...options });
 }
 
 /** How it failed; nothing may be left of it. */
@@ -300,7 +308,8 @@ describe("a checkout", () => {
   test("is a source that belongs to root, and is removed when it is closed", async () => {
     const directory = newDirectory();
     {
-      await using source = await openGit(refOf(url("#v1.0")), { directory, environment, signal });
+      const options = { repositories: repositories(), environment, signal };
+      await using source = await (await openGit(refOf(url("#v1.0")), options)).open(directory);
       expect(source.name).toBe(`git repository ${url()}`);
       expect(source.tree.list("")).toEqual(["README", "also", "bin", "link", "out", "sub"]);
       expect(source.tree.lstat("bin/x")).toMatchObject({ mode: 0o755, uid: 0, gid: 0 });
@@ -314,7 +323,8 @@ describe("a checkout", () => {
     const directory = newDirectory();
     mkdirSync(directory);
     writeFileSync(join(directory, "mine"), "");
-    await expect(fetchGit(refOf(url()), { directory, environment, signal })).rejects.toThrow();
+    const options = { directory, repositories: repositories(), environment, signal };
+    await expect(fetchGit(refOf(url()), options)).rejects.toThrow();
     expect(readdirSync(directory)).toEqual(["mine"]);
   });
 });
@@ -393,8 +403,8 @@ describe("credentials of a URL", () => {
   });
 
   test("may come from the options", async () => {
-    const credentials = { username: "user", password: "pass word" };
-    const checkout = await fetch(server.url("private", "repo.git"), { credentials });
+    const login = { username: "user", password: "pass word" };
+    const checkout = await fetch(server.url("private", "repo.git"), { login });
     expect(checkout.commit).toBe(two);
   });
 
@@ -434,7 +444,8 @@ describe("fetching", () => {
     const controller = new AbortController();
     const directory = newDirectory();
     const remote = server.url("slow", "repo.git");
-    const options = { directory, environment, signal: controller.signal };
+    const kept = { repositories: repositories() };
+    const options = { directory, environment, signal: controller.signal, ...kept };
     const done = fetchGit(refOf(remote), options).catch((error: unknown) => error);
     while (server.requests.length === 0) await setTimeout(10);
     expect(processesOf(remote).length).toBeGreaterThan(0);

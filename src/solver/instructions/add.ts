@@ -69,16 +69,13 @@ async function openItems(
       const git = source.kind === "path" ? tools.remote.parseGit(source.path) : undefined;
       if (git !== undefined) {
         const keep = instruction.keepGitDir?.value;
-        const repository = await tools.remote.git(git, {
-          ...options,
-          ...(keep === undefined ? {} : { keepGitDir: keep }),
-          directory: tools.temporaryFile(".git"),
-        });
+        const keeping = keep === undefined ? {} : { keepGitDir: keep };
+        const found = await tools.remote.resolveGit(git, { ...options, ...keeping });
+        const repository = await found.open(tools.temporaryFile(".git"));
         opened.push(repository);
         items.push({ kind: "path", source: repository, path: "" });
       } else if (source.kind === "path" && isUrl(source.path)) {
-        const path = tools.temporaryFile(".download");
-        const file = await tools.remote.file(source.path, { ...options, path });
+        const file = await (await tools.remote.resolveFile(source.path, options)).open();
         items.push({ kind: "file", name: file.name, entry: downloadEntry(file) });
       } else {
         const { signal, options: solving } = tools;
