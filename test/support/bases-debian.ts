@@ -1,4 +1,4 @@
-/** Debian bookworm by mmdebstrap, able to reach the package mirror that this machine uses. */
+/** Debian, bookworm unless said otherwise, by mmdebstrap, able to reach the package mirror that this machine uses. */
 import { existsSync } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,6 +14,26 @@ export async function bootstrapDebian(
   packages: readonly string[] = [],
 ): Promise<Buffer> {
   const archive = join(dir, "debian.tar");
+  await bootstrapSuite(dir, archive, { packages });
+  const bytes = await readFile(archive);
+  await rm(archive);
+  return bytes;
+}
+
+export interface SuiteOptions {
+  readonly packages?: readonly string[];
+  /** Debian's name of the release; bookworm when absent. */
+  readonly suite?: string;
+  /** Shell commands that find the new root in `$1`, run when it is complete. */
+  readonly hooks?: readonly string[];
+}
+
+/** Makes a root filesystem: an archive when `target` ends in .tar, else a directory. `dir` holds what it needs on the way. */
+export async function bootstrapSuite(
+  dir: string,
+  target: string,
+  { packages = [], suite = SUITE, hooks = [] }: SuiteOptions = {},
+): Promise<void> {
   const acquire = join(dir, "acquire.conf");
   const mirror = await hostMirror();
   await writeFile(acquire, await hostAcquireSettings());
@@ -31,13 +51,12 @@ export async function bootstrapDebian(
     ...(mirror.startsWith("https:") && existsSync(HOST_CAS)
       ? [`--customize-hook=upload ${HOST_CAS} ${HOST_CAS}`]
       : []),
-    SUITE,
-    archive,
+    ...hooks.map((hook) => `--customize-hook=${hook}`),
+    suite,
+    target,
     mirror,
   ]);
-  const bytes = await readFile(archive);
-  await Promise.all([archive, acquire].map((path) => rm(path)));
-  return bytes;
+  await rm(acquire);
 }
 
 /** The first mirror of the suite in this machine's own apt sources, so that a test never leaves the network it is in. */

@@ -140,7 +140,11 @@ function sha256(data: Buffer): string {
 }
 
 /** Makes a directory once however many test processes ask at the same time, and never leaves half of one. */
-export async function cached(name: string, make: (dir: string) => Promise<void>): Promise<string> {
+export async function cached(
+  name: string,
+  make: (dir: string) => Promise<void>,
+  { keepModes = false }: { readonly keepModes?: boolean } = {},
+): Promise<string> {
   const root = join(cacheDir(), CACHE_VERSION);
   await mkdir(root, { recursive: true });
   const final = join(root, name);
@@ -151,7 +155,8 @@ export async function cached(name: string, make: (dir: string) => Promise<void>)
       if (existsSync(final)) break;
       const half = await mkdtemp(join(root, `${name}.half-`));
       await make(half);
-      await mustRun("chmod", ["-R", "u+rwX,go+rX", half]); // an ordinary user's tests read it too
+      // An ordinary user's tests read it too.
+      if (!keepModes) await mustRun("chmod", ["-R", "u+rwX,go+rX", half]);
       await rename(half, final);
     } finally {
       await rm(lock, { recursive: true, force: true });
