@@ -1,4 +1,5 @@
 import { type ErrorCode, TsbuildError, messageOf, unreachable } from "../errors.js";
+import { diskFullHint } from "../internal/disk-full.js";
 import { resolvePath } from "../oci/resolve-path.js";
 import type { FileEntry, Tree } from "../oci/tree.js";
 import { type EntryRole, cleanPath, entryRole, joinPath, nameOf, parentOf } from "./entry-path.js";
@@ -14,6 +15,8 @@ const LONGEST_PATH = 4095; // bytes
 const LONGEST_NAME = 255; // bytes
 const PLAIN: EntryRole = { kind: "entry" };
 const ZEROS: Uint8Array = new Uint8Array(64 * 1024);
+/** Bytes. Fewer zeros are written: a hole takes a call and breaks a file into pieces. */
+const LEAST_HOLE = 8 * 1024;
 export interface ApplyOptions {
   /** Absent: nothing is written, only the index is filled. */
   readonly root: RootFs | undefined;
@@ -21,6 +24,8 @@ export interface ApplyOptions {
   readonly whiteouts: WhiteoutMode | "keep";
   readonly what: string;
   readonly code: ErrorCode;
+  /** For messages about the disk: the directory that the root is. */
+  readonly place?: string;
 }
 
 /**
@@ -75,6 +80,9 @@ export class LayerApplier implements TarHandler {
   }
 
   data(chunk: Uint8Array): void {
+    // Ten gigabytes of zeros are a few megabytes of gzip: as a hole they cost no space.
+    if (chunk.length >= LEAST_HOLE && this.#writer?.hole !== undefined && isZero(chunk))
+      return this.hole(chunk.length);
     if (this.#content !== undefined) {
       this.#content.bytes.set(chunk, this.#content.filled);
       this.#content.filled += chunk.length;
@@ -230,7 +238,7 @@ export class LayerApplier implements TarHandler {
 
   #clean(name: string): string {
     const path = cleanPath(name);
-    if (path === undefined) throw this.#error("its name leads out of the root");
+    if (path === undefined) throw this.#error("its name holds a NUL");
     if (path.length * 3 > LONGEST_NAME) this.#checkLength(path);
     return path;
   }
@@ -244,13 +252,23 @@ export class LayerApplier implements TarHandler {
   }
 
   #wrapped(error: unknown): TsbuildError {
-    return error instanceof TsbuildError && error.code !== "CONTEXT_UNREADABLE"
-      ? error
-      : this.#error(messageOf(error), error);
+    if (error instanceof TsbuildError && error.code !== "CONTEXT_UNREADABLE") return error;
+    const { place } = this.#options;
+    const full = diskFullHint(error).hint !== undefined && place !== undefined;
+    return this.#error(full ? `${messageOf(error)}, at ${place}` : messageOf(error), error);
   }
 
   #error(because: string, cause?: unknown): TsbuildError {
     const message = `tried to unpack "${this.#path.slice(0, 200)}" of ${this.#options.what}: ${because}`;
-    return new TsbuildError(this.#options.code, message, { cause });
+    return new TsbuildError(this.#options.code, message, { cause, ...diskFullHint(cause) });
   }
+}
+
+/** Nearly always decided by the first bytes. */
+export function isZero(chunk: Uint8Array): boolean {
+  for (let at = 0; at < chunk.length; at += ZEROS.length) {
+    const piece = chunk.subarray(at, at + ZEROS.length);
+    if (Buffer.compare(piece, ZEROS.subarray(0, piece.length)) !== 0) return false;
+  }
+  return true;
 }

@@ -7,7 +7,7 @@ const AUFS_PREFIX = ".wh..wh.";
 
 /**
  * An archive's name as a path of the contracts: relative, without `.`, `..` and doubled or trailing slashes; the root
- * is "". `undefined` when the name climbs above the root or holds a NUL.
+ * is "", and a name that climbs above it stays there, as with containerd. `undefined` when the name holds a NUL.
  */
 export function cleanPath(name: string): string | undefined {
   if (isClean(name)) return name;
@@ -15,8 +15,8 @@ export function cleanPath(name: string): string | undefined {
   const parts: string[] = [];
   for (const part of name.split("/")) {
     if (part === "" || part === ".") continue;
-    if (part !== "..") parts.push(part);
-    else if (parts.pop() === undefined) return undefined;
+    if (part === "..") parts.pop();
+    else parts.push(part);
   }
   return parts.join("/");
 }

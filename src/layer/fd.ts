@@ -1,6 +1,7 @@
 import { fstatSync, readSync, writeSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { TsbuildError, messageOf } from "../errors.js";
+import { diskFullHint } from "../internal/disk-full.js";
 
 /** One read of a blob: large enough that inflating it, not calling the kernel, is the cost. */
 const READ_SIZE = 256 * 1024; // bytes
@@ -37,6 +38,7 @@ export function writeAll(
   } catch (error) {
     throw new TsbuildError("STORE_FAILED", `tried to write ${what}: ${messageOf(error)}`, {
       cause: error,
+      ...diskFullHint(error),
     });
   }
 }

@@ -18,6 +18,7 @@ export {
   indexLayer,
   unpackLayer,
 } from "./unpack-layer.js";
+export { isZero } from "./apply-layer.js";
 export { type WhiteoutMode } from "./whiteouts.js";
 export { type LayerIndex, openIndex } from "./layer-index.js";
 export { type ReadContent, mergedTree } from "./merged-tree.js";

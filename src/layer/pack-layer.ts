@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { TsbuildError, messageOf } from "../errors.js";
+import { diskFullHint } from "../internal/disk-full.js";
 import { diffIdFromHex, digestFromHex, hexOf } from "../oci/digest.js";
 import { layerMediaType } from "../oci/media-types.js";
 import type { Compression } from "../oci/types.js";
@@ -36,7 +37,7 @@ export async function packLayer(
     // A plain layer's digest is its diffId: hashing is what it costs most.
     if (!plain) digest.update(bytes);
     size += bytes.length;
-    writeAll(blob.fd, bytes, "a layer's blob");
+    writeAll(blob.fd, bytes, `a layer's blob at ${options.blobPath}`);
   });
   const diffId = createHash("sha256");
   const builder = new IndexBuilder();
@@ -88,6 +89,7 @@ function createFile(path: string): Disposable & { readonly fd: number } {
   } catch (error) {
     throw new TsbuildError("STORE_FAILED", `tried to create "${path}": ${messageOf(error)}`, {
       cause: error,
+      ...diskFullHint(error),
     });
   }
 }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { TsbuildError, messageOf } from "../errors.js";
+import { diskFullHint } from "../internal/disk-full.js";
 import { type DiffId, diffIdFromHex } from "../oci/digest.js";
 import type { Compression } from "../oci/types.js";
 import { throwIfAborted } from "./abort.js";
@@ -35,6 +36,8 @@ export interface IndexOptions {
 }
 
 export interface UnpackOptions extends IndexOptions {
+  /** For messages about the disk: the directory that the root is. */
+  readonly place?: string;
   /** Remove what whiteouts name, or leave the marks of an overlay's lower directory. */
   readonly whiteouts: WhiteoutMode;
 }
@@ -71,7 +74,13 @@ async function readLayer(
   const what = `the layer ${diffId}`;
   const hash = options.hash ?? contentHash();
   const builder = new IndexBuilder();
-  const applier = new LayerApplier(builder, { root, whiteouts, what, code: "STORE_FAILED" });
+  const applier = new LayerApplier(builder, {
+    root,
+    whiteouts,
+    what,
+    code: "STORE_FAILED",
+    ...(options.place === undefined ? {} : { place: options.place }),
+  });
   const reader = new TarReader(applier, { what });
   const chunks = typeof source === "number" ? readFd(source) : source;
   try {
@@ -116,6 +125,7 @@ function indexFile(index: string | number): Disposable & { readonly fd: number }
   } catch (error) {
     throw new TsbuildError("STORE_FAILED", `tried to create "${index}": ${messageOf(error)}`, {
       cause: error,
+      ...diskFullHint(error),
     });
   }
 }

@@ -256,6 +256,8 @@ test.each([
   ["./a//b/../c/", "a/c"],
   ["/abs", "abs"],
   ["x/./y", "x/y"],
+  ["../x", "x"],
+  ["a/../../../etc/x", "etc/x"],
 ])("the name %s means %s", async (path, expected) => {
   const { root } = await apply([{ path: path.replace(/\/$/, ""), content: "x" }]);
   expect(root.typeOf(expected)).toBe("file");
@@ -263,16 +265,10 @@ test.each([
 
 describe("hostile archives", () => {
   test.each([
-    ["a name that climbs out", [{ path: "../etc/passwd" }], /leads out of the root/],
-    [
-      "a name that climbs out in the middle",
-      [{ path: "a/../../etc/passwd" }],
-      /leads out of the root/,
-    ],
     [
       "a hard link that climbs out",
       [{ path: "l", type: "hardlink" as const, linkTarget: "../../etc/shadow" }],
-      /leads out of the root/,
+      /link target "etc\/shadow" is not there/,
     ],
     [
       "a hard link to nothing",

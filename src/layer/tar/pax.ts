@@ -50,9 +50,11 @@ export function applyPax(header: RawHeader, records: readonly PaxRecord[]): stri
     if (value.length === 0) continue;
     switch (key) {
       case "path":
+        if (value.includes(0)) return key;
         header.name = value;
         break;
       case "linkpath":
+        if (value.includes(0)) return key;
         header.linkName = value;
         break;
       case "size":

@@ -121,6 +121,11 @@ export class TarReader {
     throw this.#error("the archive ends in the middle of an entry");
   }
 
+  /** An extended header has told the name of the entry that comes. */
+  #isNamed(): boolean {
+    return this.#longName !== undefined || this.#pax.some((record) => record.key === "path");
+  }
+
   #hasMeta(): boolean {
     return this.#longName !== undefined || this.#longLink !== undefined || this.#pax.length > 0;
   }
@@ -157,7 +162,8 @@ export class TarReader {
     }
     const raw = parseHeader(block);
     if (typeof raw === "string") {
-      if (this.#name === "") this.#name = nameForMessage(block);
+      // What the entry before was called would mislead.
+      if (!this.#isNamed()) this.#name = nameForMessage(block);
       throw this.#error(raw);
     }
     this.#raw = raw;
@@ -192,6 +198,7 @@ export class TarReader {
   }
 
   #startMeta(raw: RawHeader): void {
+    this.#name = decodeName(raw.name);
     if (raw.size > MAX_META) throw this.#error("an extended header is larger than 1 MiB");
     this.#meta = Buffer.allocUnsafe(raw.size);
     this.#filled = 0;

@@ -51,6 +51,7 @@ export function readPaxSparse(records: readonly PaxRecord[]): PaxSparse | "malfo
         realSize = parseDecimal(text);
         break;
       case "name":
+        if (value.includes(0)) return "malformed";
         name = decodeName(value);
         break;
       case "map":

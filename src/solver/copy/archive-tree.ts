@@ -10,6 +10,13 @@ import type { Plan } from "./plan.js";
 import type { CopyRequest, Owner } from "./types.js";
 
 const ROOT: Owner = { uid: 0, gid: 0 };
+/** Linux's PATH_MAX and NAME_MAX: a longer one could be unpacked from the layer by nobody. */
+const LONGEST_PATH = 4095; // bytes
+const LONGEST_NAME = 255; // bytes
+/** What is known of paths before the archive; forgotten when it is full, never wrong. */
+const MAX_REMEMBERED = 16_384;
+/** Characters of a name in a message. */
+const MAX_SHOWN = 200;
 
 /**
  * Unpacks an archive at a directory of the plan, which is made when it is missing. Names and links cannot leave the
@@ -49,6 +56,10 @@ class Unpacking implements Tree {
   readonly #plan: Plan;
   readonly #at: string;
   readonly #createdNs: bigint;
+  /** The plan's own entries below the directory: it does not change meanwhile, and finding one takes a walk from the root. */
+  readonly #known = new Map<string, FileEntry | undefined>();
+  /** Where the last entry's parent really is: most entries follow their neighbours. */
+  #lastParent: { readonly written: string; readonly real: string } | undefined;
   #links = 0;
 
   constructor(plan: Plan, at: string, createdNs: bigint) {
@@ -63,6 +74,8 @@ class Unpacking implements Tree {
     if (path === "") return;
     const parent = this.#makeParents(parentOf(path), name);
     const place = join(parent, baseName(path));
+    const wrong = impossible(join(this.#at, place), entry);
+    if (wrong !== undefined) throw failure(name, wrong);
     if (entry.type === "hardlink") this.#link(place, entry, name, order);
     else this.#write(place, entry);
   }
@@ -95,10 +108,23 @@ class Unpacking implements Tree {
   }
 
   #before(path: string): FileEntry | undefined {
-    return this.#plan.lstat(join(this.#at, path));
+    if (this.#known.has(path)) return this.#known.get(path);
+    const missing = path !== "" && this.#before(parentOf(path))?.type !== "directory";
+    const found = missing ? undefined : this.#plan.lstat(join(this.#at, path));
+    if (this.#known.size >= MAX_REMEMBERED) this.#known.clear();
+    this.#known.set(path, found);
+    return found;
   }
 
   #makeParents(path: string, name: string): string {
+    if (this.#lastParent?.written === path) return this.#lastParent.real;
+    if (Buffer.byteLength(path) > LONGEST_PATH) throw failure(name, TOO_LONG);
+    const real = this.#findParents(path, name);
+    this.#lastParent = { written: path, real };
+    return real;
+  }
+
+  #findParents(path: string, name: string): string {
     let real: string;
     try {
       real = resolvePath(this, path, "follow").path;
@@ -119,6 +145,8 @@ class Unpacking implements Tree {
   #write(path: string, entry: FileEntry): void {
     const there = this.lstat(path);
     const node = this.#nodeAt(path);
+    // The last parent may have led through it.
+    if (entry.type !== "directory" && there !== undefined) this.#lastParent = undefined;
     if (entry.type !== "directory") {
       node.children.clear();
       node.opaque = false;
@@ -184,8 +212,25 @@ function contributorOf(node: Node, order: number): Contributor {
   };
 }
 
+const TOO_LONG = `its path is longer than ${LONGEST_PATH} bytes`;
+
+/** Why no filesystem can hold it. */
+function impossible(path: string, { type, linkTarget = "" }: FileEntry): string | undefined {
+  if (path.length * 3 > LONGEST_NAME) {
+    if (Buffer.byteLength(path) > LONGEST_PATH) return TOO_LONG;
+    if (path.split("/").some((part) => Buffer.byteLength(part) > LONGEST_NAME))
+      return `its name is longer than ${LONGEST_NAME} bytes`;
+  }
+  if (type !== "symlink") return undefined;
+  if (linkTarget === "") return "its link leads to an empty name";
+  return Buffer.byteLength(linkTarget) > LONGEST_PATH
+    ? `its link is longer than ${LONGEST_PATH} bytes`
+    : undefined;
+}
+
 function failure(name: string, why: string, cause?: unknown): TsbuildError {
-  return new TsbuildError("DOCKERFILE_INVALID", `tried to unpack ${JSON.stringify(name)}: ${why}`, {
+  const shownName = JSON.stringify(name.length > MAX_SHOWN ? `${name.slice(0, MAX_SHOWN)}…` : name);
+  return new TsbuildError("DOCKERFILE_INVALID", `tried to unpack ${shownName}: ${why}`, {
     cause,
   });
 }

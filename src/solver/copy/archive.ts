@@ -1,7 +1,18 @@
-import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  statfsSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
 import { errnoOf, TsbuildError } from "../../errors.js";
+import { diskFullHint } from "../../internal/disk-full.js";
 import {
   decompress,
+  isZero,
   SNIFF_LENGTH,
   sniffCompression,
   TarReader,
@@ -30,6 +41,10 @@ export interface ArchiveOptions {
 
 const CHUNK = 256 * 1024; // bytes
 const BLOCK = 512; // bytes; a tar's unit
+/** Bytes. Fewer zeros are written like everything else. */
+const LEAST_HOLE = 8 * 1024;
+/** Bytes of holes that are nobody's concern; what is beyond has to find room on the disk. */
+const HARMLESS_HOLES = 2 ** 30;
 
 /**
  * Reads a file as a tar, plain or compressed with gzip, bzip2, xz or zstd, by its content. `undefined` when it is none:
@@ -80,6 +95,7 @@ class Spool implements Archive {
   #filled = 0;
   /** Where the buffer's first byte belongs. */
   #position = 0;
+  #holes = 0;
 
   constructor(path: string) {
     this.#path = path;
@@ -104,6 +120,7 @@ class Spool implements Archive {
   }
 
   data(chunk: Uint8Array): void {
+    if (chunk.length >= LEAST_HOLE && isZero(chunk)) return this.#skip(chunk.length);
     for (let at = 0; at < chunk.length;) {
       const count = Math.min(chunk.length - at, CHUNK - this.#filled);
       this.#buffer.set(chunk.subarray(at, at + count), this.#filled);
@@ -115,8 +132,9 @@ class Spool implements Archive {
 
   /** A hole stays one: it takes no space. */
   hole(bytes: number): void {
-    this.#flush();
-    this.#position += bytes;
+    this.#skip(bytes);
+    this.#holes += bytes;
+    if (this.#holes > HARMLESS_HOLES) this.#mustFit();
   }
 
   end(): void {}
@@ -138,6 +156,23 @@ class Spool implements Archive {
   [Symbol.asyncDispose](): Promise<void> {
     this.close();
     return Promise.resolve();
+  }
+
+  #skip(bytes: number): void {
+    this.#flush();
+    this.#position += bytes;
+  }
+
+  /** A layer writes holes out: a few bytes that stand for a million times as many must not keep a build busy for days. */
+  #mustFit(): void {
+    const { bavail, bsize } = statfsSync(dirname(this.#path));
+    if (this.#holes <= bavail * bsize) return;
+    const name = this.entries.at(-1)?.name.slice(0, 200) ?? "";
+    throw new TsbuildError(
+      "STORE_FAILED",
+      `tried to unpack ${JSON.stringify(name)}: sparse files of ${this.#holes} bytes do not fit the disk`,
+      { hint: "the store's filesystem has less space; choose another with --store=<directory>" },
+    );
   }
 
   #flush(): void {
@@ -174,8 +209,8 @@ class Spool implements Archive {
     } catch (error) {
       throw new TsbuildError(
         "STORE_FAILED",
-        `tried to keep the content of an archive: ${errnoOf(error) ?? String(error)}`,
-        { cause: error },
+        `tried to keep the content of an archive at ${this.#path}: ${errnoOf(error) ?? String(error)}`,
+        { cause: error, ...diskFullHint(error) },
       );
     }
   }
