@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import type { ResourceLimit } from "../worker/sandbox/types.js";
 import type { DriverName } from "../worker/types.js";
 import type { Compression, Descriptor, ImageFormat } from "../oci/types.js";
 import type { Keychain } from "../registry/types.js";
@@ -27,8 +28,30 @@ export interface BuildOptions {
 
   /** What `RUN --mount=type=secret,id=…` reads: a file, or a variable of `environment`. */
   readonly secrets?: Readonly<Record<string, { readonly file: string } | { readonly env: string }>>;
-  /** Sockets of ssh agents, by the id that `RUN --mount=type=ssh,id=…` names. */
-  readonly sshAgents?: Readonly<Record<string, string>>;
+  /**
+   * What `RUN --mount=type=ssh,id=…` names: an ssh agent's socket, of which steps can list keys and have signatures; or
+   * files with private keys, which never leave this process; or `raw`, a socket that is handed on as it is.
+   */
+  readonly sshAgents?: Readonly<
+    Record<string, string | readonly string[] | { readonly raw: string }>
+  >;
+  /**
+   * Rights beyond a step's own that a RUN may ask for: `network.host`, `security.insecure`, `device` or
+   * `device=NAME[,alias=ALIAS]`.
+   */
+  readonly allow?: readonly string[];
+  /** Where CDI describes devices, by JSON files. Default: `/etc/cdi` and `/var/run/cdi`. */
+  readonly cdiSpecDirectories?: readonly string[];
+  /** The network of a RUN that does not name one. Default: `default`, which is the host's. */
+  readonly network?: "default" | "none" | "host";
+  /** `name:address`: lines of a step's /etc/hosts. */
+  readonly addHosts?: readonly string[];
+  /** What a step calls its machine; comes before the build argument `BUILDKIT_SANDBOX_HOSTNAME`. Default: `buildkitsandbox`. */
+  readonly hostname?: string;
+  /** Bytes of a step's /dev/shm. Default: 64 MiB. */
+  readonly shmSize?: number;
+  /** Limits of a step's processes. */
+  readonly ulimits?: readonly ResourceLimit[];
   /**
    * Named contexts: a directory, a git repository, an `http(s)://` address of a tar, `docker-image://reference` or
    * `oci-layout://PATH[:tag|@digest]`. What has to be fetched is fetched when it is first needed.

@@ -11,6 +11,7 @@ import { storeDirectory } from "./environment.js";
 import type { BuildOptions } from "./options.js";
 import { readDockerfile } from "./read-dockerfile.js";
 import { secretSource } from "./secrets.js";
+import { agentSource, readAgents, type SshBackend } from "./ssh/sources.js";
 import { solveOptions, sourceDateEpoch } from "./solve-options.js";
 import { workerStarter } from "./worker-starter.js";
 
@@ -30,6 +31,7 @@ export interface Planned {
   readonly contexts: ReadonlyMap<string, NamedContext>;
   readonly secret: ReturnType<typeof secretSource>;
   readonly remote: RemoteSources;
+  readonly agents: ReadonlyMap<string, SshBackend>;
 }
 
 /** What all platforms share. */
@@ -40,16 +42,18 @@ export async function planBuild(options: BuildOptions, fetcher: ContextFetcher):
   const contexts = namedContexts(options.buildContexts ?? {}, fetcher);
   const solving = await solveOptions(options);
   const secret = secretSource(options);
+  const agents = await readAgents(options);
   const context = await placeMainContext(options, fetcher);
   const { dockerfile, path } = await readOnce(options, context, solving, fetcher);
   const plans = solving.map((one) => planFor(dockerfile, options, one, contexts));
-  return { dockerfile, path, context, plans, contexts, secret, remote: fetcher.remote };
+  const { remote } = fetcher;
+  return { dockerfile, path, context, plans, contexts, secret, agents, remote };
 }
 
 /** Opens what building needs; `cleanup` closes it. */
 export async function openBuild(
   options: BuildOptions,
-  { dockerfile, path, plans, context: main, contexts, secret, remote }: Planned,
+  { dockerfile, path, plans, context: main, contexts, secret, agents, remote }: Planned,
   { registry, cleanup, emit, signal }: OpenInput,
 ): Promise<SharedInput> {
   const environment = options.environment ?? {};
@@ -63,7 +67,7 @@ export async function openBuild(
     context: () => Promise.resolve(context),
     contexts,
     secret,
-    agent: (id: string) => options.sshAgents?.[id],
+    agent: agentSource(agents, store, cleanup),
     remote,
     worker: workerStarter(options, { store, plans, cleanup, emit, signal }),
     signal,

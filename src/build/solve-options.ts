@@ -4,6 +4,7 @@ import { formatPlatform, hostPlatform, parsePlatform } from "../oci/platform.js"
 import type { Platform } from "../oci/types.js";
 import type { SolveOptions } from "../solver/types.js";
 import type { BuildOptions } from "./options.js";
+import { stepOptions } from "./step-options.js";
 
 const LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
@@ -28,6 +29,7 @@ export async function solveOptions(options: BuildOptions): Promise<readonly Solv
     rewriteTimestamp: options.reproducible ?? false,
     hosts: await readOr("/etc/hosts", LOCALHOST),
     resolvConf: await readOr("/etc/resolv.conf", ""),
+    step: stepOptions(options),
   };
   return platforms.map((target) => ({ ...shared, targetPlatform: target ?? buildPlatform }));
 }

@@ -3,6 +3,7 @@ import { secrets, sshAgents } from "./secrets.js";
 import { outputs } from "./outputs.js";
 import type { FlagName } from "./flags.js";
 import type { ParsedFlags } from "./parse-flags.js";
+import { shmSize, ulimit } from "./step-options.js";
 import { UsageError } from "./usage-error.js";
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -25,6 +26,13 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     platform: text("custom-platform"),
     secrets: secrets(list("secret"), environment),
     sshAgents: sshAgents(list("ssh"), environment),
+    allow: optional(list("allow")),
+    cdiSpecDirectories: optional(list("cdi-spec-dir")),
+    network: text("network"),
+    addHosts: optional(list("add-host")),
+    hostname: text("hostname"),
+    shmSize: shmSize(text("shm-size")),
+    ulimits: optional(list("ulimit").map(ulimit)),
     buildContexts: pairs(list("build-context"), "build-context"),
     destinations: list("destination"),
     push: !noPush(flags, environment),
@@ -113,6 +121,10 @@ function registryMap(flags: ParsedFlags, environment: Environment): readonly str
 function level(text: string | undefined): number | undefined {
   // Kaniko's -1 means "the default".
   return text === undefined || text === "-1" ? undefined : Number(text);
+}
+
+function optional<T>(given: readonly T[]): readonly T[] | undefined {
+  return given.length === 0 ? undefined : given;
 }
 
 function usage(message: string): never {

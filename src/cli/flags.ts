@@ -78,9 +78,58 @@ export const FLAGS = [
   {
     name: "ssh",
     type: "list",
-    value: "default|ID=SOCKET",
+    value: "ID[=SOCKET|KEYFILE,…]",
     group: "Build",
-    help: "an ssh agent for RUN --mount=type=ssh (default $SSH_AUTH_SOCK)",
+    help: "an ssh agent, or private keys, for RUN --mount=type=ssh (default $SSH_AUTH_SOCK)",
+  },
+  {
+    name: "allow",
+    type: "list",
+    value: "RIGHT",
+    group: "Build",
+    help: "lets a RUN ask for network.host, security.insecure, device or device=NAME[,alias=ALIAS]",
+  },
+  {
+    name: "cdi-spec-dir",
+    type: "list",
+    value: "DIR",
+    group: "Build",
+    help: "where CDI files describe devices, as JSON (default /etc/cdi and /var/run/cdi)",
+  },
+  {
+    name: "network",
+    type: "string",
+    choices: ["default", "none", "host"],
+    group: "Build",
+    help: "the network of a RUN that names none (default the host's)",
+  },
+  {
+    name: "add-host",
+    type: "list",
+    value: "NAME:ADDRESS",
+    group: "Build",
+    help: "a line of a step's /etc/hosts; may be repeated",
+  },
+  {
+    name: "hostname",
+    type: "string",
+    value: "NAME",
+    group: "Build",
+    help: "what a step calls its machine (default buildkitsandbox)",
+  },
+  {
+    name: "shm-size",
+    type: "string",
+    value: "SIZE",
+    group: "Build",
+    help: "the size of a step's /dev/shm: 64m, 1g (default 64m)",
+  },
+  {
+    name: "ulimit",
+    type: "list",
+    value: "NAME=SOFT[:HARD]",
+    group: "Build",
+    help: "a limit of a step's processes: nofile=1024:2048; -1 is none; may be repeated",
   },
   {
     name: "build-context",
@@ -291,6 +340,24 @@ export const MEANINGLESS_SWITCHES: ReadonlySet<string> = new Set([
   "skip-unused-stages",
   "force-build-metadata",
 ]);
+
+const LIMIT_ITSELF =
+  "a step shares its limits with tsbuild: run it as systemd-run --user --scope -p MemoryMax=2G -p CPUQuota=50% tsbuild …, or give its container or Pod the limit";
+
+/** Flags of docker build and buildctl that need a daemon with control groups of its own, with what to do instead. */
+export const UNSUPPORTED: ReadonlyMap<string, string> = new Map(
+  [
+    "cgroup-parent",
+    "cpu-period",
+    "cpu-quota",
+    "cpu-shares",
+    "cpus",
+    "cpuset-cpus",
+    "cpuset-mems",
+    "memory",
+    "memory-swap",
+  ].map((name) => [name, LIMIT_ITSELF]),
+);
 
 /** Kaniko's flags that are refused by name: each would change the result or the rights, and does not work yet. */
 export const NOT_YET: ReadonlySet<string> = new Set([

@@ -2,6 +2,7 @@ import {
   FLAGS,
   MEANINGLESS_SWITCHES,
   NOT_YET,
+  UNSUPPORTED,
   WITHOUT_MEANING,
   type FlagName,
   type FlagSpec,
@@ -86,6 +87,8 @@ function find(name: string, word: string): (typeof SPECS)[number] {
       "leave it out if the build does not depend on it",
     );
   }
+  const instead = UNSUPPORTED.get(name);
+  if (instead !== undefined) usage(`--${name} is not supported`, instead);
   const near = nearest(name);
   usage(
     `unknown flag "${word.startsWith("--") ? `--${name}` : word}"`,

@@ -54,22 +54,41 @@ function sourceOf(
   return type !== "file" && environment[id] !== undefined ? { env: id } : { file: id };
 }
 
-/** `default` is the environment's agent; `id=socket` another. @throws UsageError */
-export function sshAgents(
-  given: readonly string[],
-  environment: Environment,
-): Record<string, string> {
-  return Object.fromEntries(
-    given.map((text) => {
-      const equals = text.indexOf("=");
-      const id = equals < 0 ? text : text.slice(0, equals);
-      const socket = equals < 0 ? environment["SSH_AUTH_SOCK"] : text.slice(equals + 1);
-      if (socket !== undefined && socket !== "") return [id, socket];
-      throw new UsageError(
-        `--ssh ${text}: no agent is running here`,
-        "start ssh-agent, or name its socket with --ssh ID=SOCKET",
-      );
-    }),
+type SshAgents = NonNullable<BuildOptions["sshAgents"]>;
+
+/**
+ * buildx's `id[=SOCKET|KEYFILE[,KEYFILE…]][,raw=true]`; without a path the environment's agent is meant. @throws UsageError
+ */
+export function sshAgents(given: readonly string[], environment: Environment): SshAgents {
+  const found = new Map<string, SshAgents[string]>();
+  for (const text of given) {
+    const [first = "", ...more] = text.split(",");
+    const equals = first.indexOf("=");
+    const id = (equals < 0 ? first : first.slice(0, equals)) || "default";
+    if (found.has(id)) throw new UsageError(`--ssh ${text}: there is another agent for ${id}`);
+    const named = equals < 0 ? [] : [first.slice(equals + 1)];
+    const isRaw = more.map((field) => /^raw=(.*)$/i.exec(field)?.[1]);
+    const paths = [...named, ...more.filter((_, at) => isRaw[at] === undefined)].filter(Boolean);
+    const raw = isRaw.findLast((value) => value !== undefined) ?? "false";
+    if (raw !== "true" && raw !== "false") {
+      throw new UsageError(`--ssh ${text}: raw is true or false, not "${raw}"`);
+    }
+    if (paths.length === 0) paths.push(environmentAgent(text, environment));
+    const [path = ""] = paths;
+    if (raw === "true" && paths.length > 1) {
+      throw new UsageError(`--ssh ${text}: raw takes one socket`);
+    }
+    found.set(id, raw === "true" ? { raw: path } : paths);
+  }
+  return Object.fromEntries(found);
+}
+
+function environmentAgent(text: string, environment: Environment): string {
+  const socket = environment["SSH_AUTH_SOCK"];
+  if (socket !== undefined && socket !== "") return socket;
+  throw new UsageError(
+    `--ssh ${text}: no agent is running here`,
+    "start ssh-agent, or name its socket with --ssh ID=SOCKET, or a private key with --ssh ID=KEYFILE",
   );
 }
 

@@ -64,7 +64,7 @@ export async function openMounts(
         mounts.push(...(await secret(mount, state, tools, env)));
         break;
       case "ssh":
-        mounts.push(...agent(mount, agents++, state, tools, env));
+        mounts.push(...(await agent(mount, agents++, state, tools, env)));
         break;
       default:
         unreachable(mount);
@@ -147,21 +147,21 @@ async function secret(
   return [{ kind: "file", target, content, mode, uid, gid }];
 }
 
-function agent(
+async function agent(
   mount: Of<"ssh">,
   number: number,
   state: StageState,
   tools: Tools,
   env: Map<string, string>,
-): readonly Mount[] {
+): Promise<readonly Mount[]> {
   const id = mount.id ?? "default";
-  const path = tools.agent(id);
+  const path = await tools.agent(id);
   const target = targetOf(mount.target ?? `/run/buildkit/ssh_agent.${number}`, state);
   env.set("SSH_AUTH_SOCK", target);
   if (path === undefined) {
     if (!mount.required) return [];
     throw new TsbuildError("CONTEXT_UNREADABLE", `unset ssh forward key ${id}`, {
-      hint: `give it with --ssh ${id}=SOCKET`,
+      hint: `give it with --ssh ${id}=SOCKET or --ssh ${id}=KEYFILE`,
     });
   }
   const { uid = 0, gid = 0, mode = AGENT_MODE } = mount;

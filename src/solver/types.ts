@@ -8,6 +8,7 @@ import type { Store } from "../store/types.js";
 import type { ExitStatus } from "../worker/sandbox/types.js";
 import type { LayerBlob, StepSpec, Worker } from "../worker/types.js";
 import type { BuildEvent } from "./events.js";
+import type { StepOptions } from "./step-options.js";
 
 /** An event before it gets its time. */
 export type Untimed<E> = E extends unknown ? Omit<E, "time"> : never;
@@ -63,8 +64,8 @@ export interface SourceStage {
 
 /** The content of a secret; `undefined` when there is none of that id. It is nowhere but in the step that asked for it. */
 export type SecretSource = (id: string) => Promise<Uint8Array | undefined>;
-/** The socket of the ssh agent of that id. */
-export type AgentSource = (id: string) => string | undefined;
+/** The socket of the ssh agent of that id, which starts to listen when it is first asked for. */
+export type AgentSource = (id: string) => Promise<string | undefined>;
 
 /** What `--build-context` names: files, an image of a registry, or an image that is read from elsewhere. */
 export type NamedContext =
@@ -140,6 +141,7 @@ export interface SolveOptions {
   /** Contents of the host's files, for steps. */
   readonly hosts: string;
   readonly resolvConf: string;
+  readonly step: StepOptions;
 }
 
 export interface SolveInput {

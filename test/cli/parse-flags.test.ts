@@ -125,3 +125,74 @@ describe("options from flags and environment", () => {
     expect(options(["--compression-level=9"]).compressionLevel).toBe(9);
   });
 });
+
+describe("--ssh", () => {
+  const read = (given: readonly string[], environment = {}) =>
+    buildOptions(parseFlags(given.map((one) => `--ssh=${one}`)), environment).sshAgents;
+
+  test.each([
+    [["default"], { default: ["/run/agent"] }],
+    [["git="], { git: ["/run/agent"] }],
+    [["default=a.pem"], { default: ["a.pem"] }],
+    [["default=a.pem,b.pem", "x=/sock"], { default: ["a.pem", "b.pem"], x: ["/sock"] }],
+    [["x=/sock,raw=true"], { x: { raw: "/sock" } }],
+    [["x=/sock,raw=false"], { x: ["/sock"] }],
+  ] as const)("%j", (given, expected) => {
+    expect(read(given, { SSH_AUTH_SOCK: "/run/agent" })).toEqual(expected);
+  });
+
+  test("says what is wrong with it", () => {
+    expect(() => read(["default"])).toThrow("no agent is running here");
+    expect(() => read(["a=x", "a=y"])).toThrow("there is another agent for a");
+    expect(() => read(["a=x,y,raw=true"])).toThrow("raw takes one socket");
+    expect(() => read(["a=x,raw=yes"])).toThrow('raw is true or false, not "yes"');
+  });
+});
+
+describe("options of steps", () => {
+  const read = (...flags: readonly string[]) => buildOptions(parseFlags(flags), {});
+
+  test.each([
+    ["64m", 64 * 1024 ** 2],
+    ["1G", 1024 ** 3],
+    ["1.5k", 1536],
+    ["2gib", 2 * 1024 ** 3],
+    ["100b", 100],
+    ["4096", 4096],
+  ])("--shm-size=%s", (text, bytes) => {
+    expect(read(`--shm-size=${text}`).shmSize).toBe(bytes);
+  });
+
+  test.each(["", "0", "x", "-1", "1z", "m"])("--shm-size=%s is refused", (text) => {
+    expect(() => read(`--shm-size=${text}`)).toThrow(/--shm-size cannot be/);
+  });
+
+  test("--ulimit is Docker's", () => {
+    expect(read("--ulimit=nofile=10:20", "--ulimit=core=-1", "--ulimit=nproc=5").ulimits).toEqual([
+      { name: "nofile", soft: 10, hard: 20 },
+      { name: "core", soft: -1, hard: -1 },
+      { name: "nproc", soft: 5, hard: 5 },
+    ]);
+    for (const wrong of ["nofile", "nofile=", "files=1", "nofile=1:2:3", "as=1", "nofile=a"]) {
+      expect(() => read(`--ulimit=${wrong}`), wrong).toThrow(/--ulimit cannot be/);
+    }
+  });
+
+  test("what needs control groups of a daemon's is refused, with what to do", () => {
+    for (const name of ["memory", "cpus", "cgroup-parent", "cpu-quota", "cpuset-cpus"]) {
+      expect(() => read(`--${name}=1`)).toThrow(`--${name} is not supported`);
+    }
+  });
+
+  test("rights, hosts and the rest reach the build as they are written", () => {
+    const given = ["--allow=network.host", "--allow=device", "--add-host=a:1.2.3.4"];
+    expect(read(...given, "--network=none", "--hostname=h", "--cdi-spec-dir=/d")).toMatchObject({
+      allow: ["network.host", "device"],
+      addHosts: ["a:1.2.3.4"],
+      network: "none",
+      hostname: "h",
+      cdiSpecDirectories: ["/d"],
+    });
+    expect(() => read("--network=bridge")).toThrow('--network cannot be "bridge"');
+  });
+});

@@ -105,7 +105,7 @@ describe("mounts of a step", () => {
       env: new Map([["SSH_AUTH_SOCK", "/run/buildkit/ssh_agent.0"]]),
     });
     const two = await opened("--mount=type=ssh --mount=type=ssh,id=b", {
-      tools: { agent: (id) => `/sockets/${id}` },
+      tools: { agent: async (id) => `/sockets/${id}` },
     });
     expect(two.mounts).toMatchObject([
       { path: "/sockets/default", target: "/run/buildkit/ssh_agent.0", mode: 0o600 },

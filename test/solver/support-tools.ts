@@ -2,6 +2,7 @@
 import { planStages, type Diagnostic } from "../../src/dockerfile/index.js";
 import { parse } from "../dockerfile/support.js";
 import { scratchImage } from "../../src/oci/image.js";
+import { stepOptions } from "../../src/build/step-options.js";
 import type { ImageConfig, Platform } from "../../src/oci/types.js";
 import { effectOf } from "../../src/solver/handlers.js";
 import { advance, initialState } from "../../src/solver/state.js";
@@ -35,6 +36,7 @@ export function optionsOf(options: Partial<SolveOptions> = {}): SolveOptions {
     rewriteTimestamp: false,
     hosts: "",
     resolvConf: "",
+    step: stepOptions({ context: "." }),
     ...options,
   };
 }
@@ -69,7 +71,7 @@ export function fakeTools(
     run: absent,
     remote: { file: absent, parseGit: () => undefined, git: absent },
     secret: absent,
-    agent: () => undefined,
+    agent: async () => undefined,
     contextImage: absent,
     blobs: absent,
     temporaryFile: absent,

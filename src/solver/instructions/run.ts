@@ -5,6 +5,7 @@ import { TsbuildError } from "../../errors.js";
 import type { SealedLayer } from "../../layer/types.js";
 import type { ExitStatus, StepMount } from "../../worker/sandbox/types.js";
 import type { StepSpec } from "../../worker/types.js";
+import { rightsOf, type StepRights } from "../entitlements.js";
 import { StepFailure } from "../locate-error.js";
 import { expandMounts, openMounts, type StepMounts } from "../run-mounts.js";
 import type { Effect, StageState, Tools } from "../types.js";
@@ -16,36 +17,25 @@ import { DEFAULT_PATH } from "../state.js";
 const HOSTNAME = "buildkitsandbox";
 const PROXIES = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"] as const;
 const SIGNAL_BASE = 128;
+const NOT_QUITE_INSECURE =
+  "security.insecure: as an ordinary user builds, the step is root of its user namespace only; devices, modules and the host's limits stay out of its reach";
 
-export function run(instruction: Run, state: StageState, tools: Tools): Effect {
-  refuse(instruction);
+export async function run(instruction: Run, state: StageState, tools: Tools): Promise<Effect> {
+  const rights = await rightsOf(instruction, tools);
   const { argv, mounts: script } = commandLine(instruction, state);
-  const mounts = expandMounts(instruction, state, tools);
+  const expanded = expandMounts(instruction, state, tools);
   return {
     state,
     history: `RUN ${[...argPrefix(state), ...argv].join(" ")} # buildkit`,
     layer: async () => {
-      const opened = await openMounts(mounts, state, tools);
-      const all = { env: opened.env, mounts: [...opened.mounts, ...script] };
-      return execute(instruction, argv, all, state, tools);
+      const opened = await openMounts(expanded, state, tools);
+      const devices = rights.devices.mounts.map((mount) => ({ kind: "bind", ...mount }) as const);
+      const mounts = [...devices, ...opened.mounts, ...script];
+      const env = new Map([...opened.env, ...rights.devices.env]);
+      sayWhatLacks(rights, tools);
+      return execute(rights, argv, { env, mounts }, state, tools);
     },
   };
-}
-
-/** What the language knows and this builder does not allow is an error with its line, never ignored. */
-function refuse(run: Run): void {
-  const entitlement =
-    run.network?.value === "host"
-      ? "network.host"
-      : run.security?.value === "insecure"
-        ? "security.insecure"
-        : run.devices.length > 0
-          ? "device"
-          : undefined;
-  if (entitlement === undefined) return;
-  throw new TsbuildError("DOCKERFILE_INVALID", `${entitlement} is not allowed`, {
-    hint: `a step runs with the build's own rights; take the flag that asks for ${entitlement} out`,
-  });
 }
 
 function commandLine(
@@ -72,8 +62,14 @@ function argPrefix(state: StageState): readonly string[] {
   return [`|${shown.size}`, ...[...shown].map(([name, value]) => `${name}=${value}`)];
 }
 
+/** A step that has less than its flags ask for must not look as if it had it all. */
+function sayWhatLacks({ insecure, devices }: StepRights, tools: Tools): void {
+  for (const notice of devices.notices) tools.notice(notice);
+  if (insecure && !tools.options.step.asRoot) tools.notice(NOT_QUITE_INSECURE);
+}
+
 async function execute(
-  instruction: Run,
+  { network, insecure, devices }: StepRights,
   argv: readonly string[],
   mounts: StepMounts,
   state: StageState,
@@ -88,19 +84,24 @@ async function execute(
   const user = resolveUser(await tools.tree(state.image), state.image.config.user);
   const env = environment(state, tools, user.home);
   for (const [name, value] of mounts.env) env.set(name, value);
-  const hostname = tools.options.buildArgs.get("BUILDKIT_SANDBOX_HOSTNAME") ?? HOSTNAME;
+  const { step, buildArgs, hosts, resolvConf } = tools.options;
+  const hostname = step.hostname ?? (buildArgs.get("BUILDKIT_SANDBOX_HOSTNAME") || HOSTNAME);
+  const extra = step.extraHosts.map(({ name, address }) => `${address}\t${name}\n`).join("");
   const spec: StepSpec = {
     argv: [program, ...rest],
     env: Object.fromEntries(env),
     cwd: state.image.config.workingDir === "" ? "/" : state.image.config.workingDir,
     uid: user.uid,
     gid: user.gid,
-    groups: user.groups,
+    groups: [...new Set([...user.groups, ...devices.groups])],
     hostname,
     mounts: mounts.mounts,
-    network: instruction.network?.value === "none" ? "none" : "host",
-    hosts: `${tools.options.hosts.trimEnd()}\n127.0.0.1 ${hostname}\n`,
-    resolvConf: tools.options.resolvConf,
+    network,
+    hosts: `${hosts.trimEnd()}\n127.0.0.1 ${hostname}\n${extra}`,
+    resolvConf,
+    insecure,
+    limits: step.limits,
+    ...(step.shmBytes === undefined ? {} : { shmBytes: step.shmBytes }),
   };
   const { status, tail, seal } = await tools.run(state.image, spec);
   if (status.kind !== "exited" || status.code !== 0) throw failure(argv, status, tail);

@@ -3,7 +3,9 @@ import type { CFunction, Libc } from "./libc.js";
 
 const PR_CAPBSET_READ = 23;
 const PR_CAPBSET_DROP = 24;
+const PR_SET_KEEPCAPS = 8;
 const PR_CAP_AMBIENT = 47;
+const PR_CAP_AMBIENT_RAISE = 2;
 const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 /** _LINUX_CAPABILITY_VERSION_3: two sets of 32 bits each. */
 const CAPABILITY_VERSION = 0x20080522;
@@ -36,6 +38,8 @@ export interface CredentialCalls {
   setgroups(groups: readonly number[]): void;
   /** Real, effective and saved group, then user, of the calling thread. @throws SystemCallError EINVAL: the namespace does not map the id */
   become(uid: number, gid: number): void;
+  /** Like `become`, but the next program has every capability of this process, whatever its user. @throws SystemCallError */
+  becomeWithAll(uid: number, gid: number): void;
   /** Empties the inheritable and the ambient set: what the next program gets is decided by its user alone. */
   clearInheritable(): void;
 }
@@ -69,18 +73,53 @@ export function openCredentialCalls(libc: Libc): CredentialCalls {
       setresgid(gid, gid, gid);
       setresuid(uid, uid, uid);
     },
+    becomeWithAll: (uid, gid) => {
+      prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
+      setresgid(gid, gid, gid);
+      setresuid(uid, uid, uid);
+      const { sets, bytes, header } = readSets(capget);
+      const all = grantPermitted(sets);
+      capset(header, bytes);
+      for (const capability of all) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+    },
     clearInheritable: () => {
       prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-      const header = new Uint8Array(new Uint32Array([CAPABILITY_VERSION, 0]).buffer);
-      // Two times effective, permitted, inheritable.
-      const sets = new Uint32Array(6);
-      const bytes = new Uint8Array(sets.buffer);
-      capget(header, bytes);
+      const { sets, bytes, header } = readSets(capget);
       sets[2] = 0;
       sets[5] = 0;
       capset(header, bytes);
     },
   };
+}
+
+interface CapabilitySets {
+  /** Two times effective, permitted, inheritable: the lower 32 capabilities, then the others. */
+  readonly sets: Uint32Array;
+  /** The same memory. */
+  readonly bytes: Uint8Array;
+  readonly header: Uint8Array;
+}
+
+function readSets(capget: CFunction): CapabilitySets {
+  const header = new Uint8Array(new Uint32Array([CAPABILITY_VERSION, 0]).buffer);
+  const sets = new Uint32Array(6);
+  const bytes = new Uint8Array(sets.buffer);
+  capget(header, bytes);
+  return { sets, bytes, header };
+}
+
+/** Makes effective and inheritable what is permitted: only what is inheritable can be made ambient. @returns the numbers of them all */
+function grantPermitted(sets: Uint32Array): readonly number[] {
+  const all: number[] = [];
+  for (const half of [0, 1]) {
+    const permitted = sets[half * 3 + 1] ?? 0;
+    sets[half * 3] = permitted;
+    sets[half * 3 + 2] = permitted;
+    for (let bit = 0; bit < 32; bit++) {
+      if (((permitted >>> bit) & 1) === 1) all.push(half * 32 + bit);
+    }
+  }
+  return all;
 }
 
 /**

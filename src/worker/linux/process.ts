@@ -44,6 +44,8 @@ export interface ProcessCalls {
   resetSignals(): void;
   /** Node raises its soft limit of open files to the hard one; commands that walk over all descriptors then crawl. */
   limitOpenFiles(soft: number): void;
+  /** setrlimit(2); -1: no limit. @throws SystemCallError EPERM where the hard limit would be raised */
+  setLimit(resource: number, soft: number, hard: number): void;
   /** Replaces the program of this process; returns only by throwing. @throws SystemCallError */
   execve(path: string, argv: readonly string[], env: readonly string[]): never;
 }
@@ -72,6 +74,7 @@ export function openProcessCalls(libc: Libc): ProcessCalls {
     dup2: (from, to) => void dup2(from, to),
     resetSignals: signalReset(libc),
     limitOpenFiles: openFilesLimit(libc),
+    setLimit: limitSetter(libc),
     execve: (path, argv, env) => {
       execve(path, [...argv, null], [...env, null]);
       throw new Error("execve returned without an error");
@@ -112,6 +115,15 @@ function signalReset(libc: Libc): () => void {
     }
     // A sigset_t is 128 bytes in glibc and in musl.
     sigprocmask(SIG_SETMASK, new Uint8Array(128), null);
+  };
+}
+
+function limitSetter(libc: Libc): ProcessCalls["setLimit"] {
+  const set = libc.declare("int setrlimit(int resource, void *limits)");
+  return (resource, soft, hard) => {
+    // RLIM_INFINITY is -1 as a number without a sign.
+    const limits = new BigInt64Array([BigInt(soft), BigInt(hard)]);
+    set(resource, new Uint8Array(limits.buffer));
   };
 }
 

@@ -1,8 +1,19 @@
-import { chmodSync, existsSync, lstatSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname } from "node:path";
 import { MS, type MountCalls } from "../linux/mount.js";
 
 /** A user namespace may not make device nodes, so those of the host are bound, as they are: each open to everybody. */
 const NODES = ["null", "zero", "full", "random", "urandom", "tty"];
+/** What BuildKit adds for an insecure step (util/entitlements/security). */
+const PRIVILEGED_NODES = ["kmsg", "cuse", "fuse", "kvm", "net/tun", "loop-control"];
 const LINKS: Readonly<Record<string, string>> = {
   fd: "/proc/self/fd",
   stdin: "/proc/self/fd/0",
@@ -31,20 +42,43 @@ const READONLY = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-tri
 const SHM_BYTES = 64 * 1024 * 1024;
 const QUIET = MS.NOSUID | MS.NODEV | MS.NOEXEC;
 
+export interface DevOptions {
+  /** Of /dev/shm. */
+  readonly shmBytes?: number;
+  /** With the devices that a privileged container has, as far as this host has them. */
+  readonly insecure?: boolean;
+}
+
 /** A fresh /dev at the directory `at`. @throws SystemCallError */
-export function mountDev(at: string, calls: MountCalls): void {
+export function mountDev(
+  at: string,
+  { shmBytes = SHM_BYTES, insecure }: DevOptions,
+  calls: MountCalls,
+): void {
   calls.mount("tmpfs", at, "tmpfs", MS.NOSUID | MS.STRICTATIME, "mode=755,size=65536k");
   for (const name of NODES) {
     writeFileSync(`${at}/${name}`, "");
     calls.bind(`/dev/${name}`, `${at}/${name}`);
   }
+  if (insecure === true) bindPrivileged(at, calls);
   for (const [name, target] of Object.entries(LINKS)) symlinkSync(target, `${at}/${name}`);
   for (const name of ["pts", "shm", "mqueue"]) mkdirSync(`${at}/${name}`);
   mountPts(`${at}/pts`, calls);
-  calls.mount("shm", `${at}/shm`, "tmpfs", QUIET, `mode=1777,size=${SHM_BYTES}`);
+  calls.mount("shm", `${at}/shm`, "tmpfs", QUIET, `mode=1777,size=${shmBytes}`);
   calls.mount("mqueue", `${at}/mqueue`, "mqueue", QUIET);
   // Step mounts below /dev may have to be made by the owner alone.
   chmodSync(at, 0o755);
+}
+
+/** The host's nodes, with the host's owners and modes: who may open them there may do so here. */
+function bindPrivileged(at: string, calls: MountCalls): void {
+  const loops = readdirSync("/dev").filter((name) => /^loop\d+$/.test(name));
+  for (const name of [...PRIVILEGED_NODES, ...loops]) {
+    if (!existsSync(`/dev/${name}`)) continue;
+    mkdirSync(dirname(`${at}/${name}`), { recursive: true });
+    writeFileSync(`${at}/${name}`, "");
+    calls.bind(`/dev/${name}`, `${at}/${name}`);
+  }
 }
 
 function mountPts(at: string, calls: MountCalls): void {
@@ -67,20 +101,20 @@ export function mountProc(at: string, calls: MountCalls): void {
   }
 }
 
-/** A read-only /sys, with the control groups a program may look its limits up in. @throws SystemCallError */
-export function mountSys(at: string, calls: MountCalls): void {
+/** A /sys with the control groups a program may look its limits up in; read-only unless `writable`. @throws SystemCallError */
+export function mountSys(at: string, writable: boolean, calls: MountCalls): void {
   try {
-    calls.mount("sysfs", at, "sysfs", QUIET | MS.RDONLY);
+    calls.mount("sysfs", at, "sysfs", writable ? QUIET : QUIET | MS.RDONLY);
   } catch {
     // Only the owner of the network namespace may mount one.
     calls.bind("/sys", at);
-    calls.makeReadonly(at);
+    if (!writable) calls.makeReadonly(at);
     return;
   }
   const groups = "/sys/fs/cgroup";
   if (!existsSync(groups) || !existsSync(`${at}/fs/cgroup`)) return;
   calls.bind(groups, `${at}/fs/cgroup`);
-  calls.makeReadonly(`${at}/fs/cgroup`);
+  if (!writable) calls.makeReadonly(`${at}/fs/cgroup`);
 }
 
 /** Hides, or makes read-only, what Docker does below /proc and /sys of `root`. */

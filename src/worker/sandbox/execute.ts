@@ -2,7 +2,7 @@ import { accessSync, constants, fchownSync, mkdirSync, openSync, statSync } from
 import { errnoOf, messageOf, TsbuildError } from "../../errors.js";
 import { DEFAULT_CAPABILITIES, type CredentialCalls } from "../linux/credentials.js";
 import type { ProcessCalls } from "../linux/process.js";
-import type { SandboxSpec } from "./types.js";
+import { RESOURCES, type ResourceLimit, type SandboxSpec } from "./types.js";
 
 /** Enough for a linker, few enough for programs that close every descriptor they could have. */
 const OPEN_FILES = 65_536;
@@ -31,6 +31,7 @@ export function execute(
   mkdirSync(spec.cwd, { recursive: true, mode: 0o755 });
   const isInside = enter(spec.cwd);
   calls.process.limitOpenFiles(OPEN_FILES);
+  for (const limit of spec.limits ?? []) setLimit(limit, calls.process);
   becomeUser(spec, singleId, calls.credentials);
   // The user may have access where root, without CAP_DAC_READ_SEARCH, has none.
   if (!isInside && !enter(spec.cwd)) {
@@ -70,11 +71,28 @@ function becomeUser(spec: SandboxSpec, singleId: boolean, calls: CredentialCalls
     });
   }
   if (uid !== 0) giveOutputs(uid, gid);
-  calls.boundCapabilities(DEFAULT_CAPABILITIES);
+  const insecure = spec.insecure === true;
+  if (!insecure) calls.boundCapabilities(DEFAULT_CAPABILITIES);
   // Such a namespace denies setgroups for good; all groups are the same one there.
   if (!singleId) calls.setgroups(spec.groups);
-  calls.become(uid, gid);
-  calls.clearInheritable();
+  if (insecure) calls.becomeWithAll(uid, gid);
+  else {
+    calls.become(uid, gid);
+    calls.clearInheritable();
+  }
+}
+
+/** Before the user changes: raising a hard limit takes a capability, and of the host at that. */
+function setLimit({ name, soft, hard }: ResourceLimit, calls: ProcessCalls): void {
+  try {
+    calls.setLimit(RESOURCES[name], soft, hard);
+  } catch (error) {
+    throw new TsbuildError(
+      "HOST_UNSUPPORTED",
+      `tried to set the ulimit ${name}=${soft}:${hard}: ${messageOf(error)}`,
+      { cause: error, hint: "an ordinary user cannot raise a hard limit: ulimit -H -a shows them" },
+    );
+  }
 }
 
 /** Else the user could write to the pipes but not open /dev/stdout. */

@@ -27,8 +27,12 @@ export function planMounts(order: Order, calls: MountCalls): readonly PlannedMou
   mkdirSync(files);
   const system: PlannedMount[] = [
     { target: "/proc", type: "directory", mount: (at) => mountProc(at, calls) },
-    { target: "/dev", type: "directory", mount: (at) => mountDev(at, calls) },
-    { target: "/sys", type: "directory", mount: (at) => mountSys(at, calls) },
+    { target: "/dev", type: "directory", mount: (at) => mountDev(at, spec, calls) },
+    {
+      target: "/sys",
+      type: "directory",
+      mount: (at) => mountSys(at, spec.insecure ?? false, calls),
+    },
     readonlyText("/etc/hosts", spec.hosts, `${files}/hosts`, calls),
     readonlyText("/etc/resolv.conf", spec.resolvConf, `${files}/resolv.conf`, calls),
   ];

@@ -58,7 +58,38 @@ export interface ProcessSpec {
   /** Contents of /etc/hosts and /etc/resolv.conf during the step. */
   readonly hosts: string;
   readonly resolvConf: string;
+  /** Bytes of /dev/shm; absent: Docker's 64 MiB. */
+  readonly shmBytes?: number;
+  readonly limits?: readonly ResourceLimit[];
+  /** With every capability that the worker has, and nothing of /proc and /sys hidden or read-only. */
+  readonly insecure?: boolean;
 }
+
+/** A limit of setrlimit(2) by Docker's name for it; -1: none. */
+export interface ResourceLimit {
+  readonly name: keyof typeof RESOURCES;
+  readonly soft: number;
+  readonly hard: number;
+}
+
+/** Docker's names, with the kernel's numbers: the same on x64 and arm64. */
+export const RESOURCES = {
+  cpu: 0,
+  fsize: 1,
+  data: 2,
+  stack: 3,
+  core: 4,
+  rss: 5,
+  nproc: 6,
+  nofile: 7,
+  memlock: 8,
+  locks: 10,
+  sigpending: 11,
+  msgqueue: 12,
+  nice: 13,
+  rtprio: 14,
+  rttime: 15,
+} as const;
 
 /** What a {@link Sandbox} runs: a {@link ProcessSpec} with the mounts that only the worker itself can ask for. */
 export interface SandboxSpec extends Omit<ProcessSpec, "mounts"> {
