@@ -9,12 +9,14 @@ import { urlFileName } from "../context/index.js";
 import type { GitCheckout, GitCredentials, GitOptions, GitRef } from "../context/index.js";
 import type { GitSource, RemoteFile, RemoteSources, UrlFile } from "../context/types.js";
 import { type HttpClient, createHttpClient } from "../internal/http.js";
+import type { AgentSource } from "../solver/types.js";
 import { openStore } from "../store/index.js";
 import type { Store } from "../store/types.js";
 import { Cleanup } from "./cleanup.js";
 import { httpEnvironment, storeDirectory } from "./environment.js";
 import type { BuildOptions } from "./options.js";
 import { secretSource } from "./secrets.js";
+import { agentSource, readAgents } from "./ssh/sources.js";
 import { gitLogin, httpLogin } from "./source-logins.js";
 
 /**
@@ -29,6 +31,7 @@ export class Sources implements RemoteSources, AsyncDisposable {
   readonly #repositories = new Map<string, Promise<GitSource>>();
   #store: Promise<Store> | undefined;
   #http: HttpClient | undefined;
+  #agents: Promise<AgentSource> | undefined;
 
   constructor(options: BuildOptions, signal: AbortSignal) {
     this.#options = options;
@@ -99,15 +102,22 @@ export class Sources implements RemoteSources, AsyncDisposable {
 
   /** @param fallback where neither the address nor a secret has a login */
   async #gitOptions(ref: GitRef, fallback: GitCredentials | undefined): Promise<GitOptions> {
-    const { environment = {}, sshAgents = {} } = this.#options;
+    const { environment = {} } = this.#options;
     const login = (await gitLogin(ref.remote, secretSource(this.#options))) ?? fallback;
-    const agent = sshAgents["default"];
+    const agent = await this.#agent("default");
     return {
       repositories: await (await this.#openStore()).gitDirectory(),
       environment: agent === undefined ? environment : { ...environment, SSH_AUTH_SOCK: agent },
       ...(login === undefined ? {} : { login }),
       signal: this.#signal,
     };
+  }
+
+  /** The socket that `--ssh` gives, as steps have it. */
+  async #agent(id: string): Promise<string | undefined> {
+    const start = async (): Promise<AgentSource> =>
+      agentSource(await readAgents(this.#options), await this.#openStore(), this.#cleanup);
+    return (await (this.#agents ??= start()))(id);
   }
 
   #openStore(): Promise<Store> {
