@@ -4,6 +4,7 @@
 import { mkdirSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { TsbuildError, unreachable } from "./errors.js";
+import { createEmulation, type Emulation } from "./worker/emulation/emulation.js";
 import { createLayerHost } from "./worker/layer-host.js";
 import type { LayerHost, StageRoot } from "./worker/layer-host-types.js";
 import { prepareStep, type MadeMountTools } from "./worker/made-mounts.js";
@@ -46,6 +47,7 @@ interface State {
 interface Opened {
   readonly host: LayerHost;
   readonly sandbox: Sandbox;
+  readonly emulation: Emulation;
   readonly tools: MadeMountTools;
   /** What unpacking beside the host's own could not keep, for the next who asks. */
   readonly warnings: string[];
@@ -144,6 +146,7 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
   const env = { PATH: process.env["PATH"] ?? "" };
   const host = createLayerHost(request);
   const warnings: string[] = [];
+  const addWarnings = (lines: readonly string[]): void => void warnings.push(...lines);
   let names = 0;
   state.opened = {
     host,
@@ -154,8 +157,14 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
       host,
       locks: state.calls.locks,
       stagingPath: (suffix) => `${request.staging}/mount-${process.pid}-${names++}${suffix}`,
-      addWarnings: (lines) => void warnings.push(...lines),
+      addWarnings,
     },
+    emulation: createEmulation({
+      directory: `${request.staging}/emulation-${process.pid}`,
+      path: env.PATH,
+      mounts: state.calls.mounts,
+      notice: (message) => addWarnings([message]),
+    }),
     warnings,
     steps: new Set(),
   };
@@ -185,8 +194,10 @@ async function run(
   signal: AbortSignal,
   emit: Emit,
 ): Promise<ExitStatus> {
-  const { sandbox, tools } = worker(state);
+  const { sandbox, tools, emulation } = worker(state);
   const root = rootOf(state, view);
+  const { architecture } = spec;
+  const cannotRun = architecture === undefined ? undefined : await emulation.prepare(architecture);
   let restored: readonly string[] = [];
   const listener = {
     output: emit,
@@ -197,7 +208,8 @@ async function run(
   await using step = await prepareStep(spec, tools, signal);
   const mount = root.begin();
   try {
-    return await sandbox.run(step.spec, mount, listener, signal);
+    const told = cannotRun === undefined ? step.spec : { ...step.spec, cannotRun };
+    return await sandbox.run(told, mount, listener, signal);
   } finally {
     root.end(restored);
   }

@@ -1,3 +1,4 @@
+import type { SolvePlan } from "../solver/solve.js";
 import type { Emit } from "../solver/types.js";
 import { removeTree } from "../store/index.js";
 import type { Store } from "../store/types.js";
@@ -11,6 +12,7 @@ const SINGLE_ID =
 
 export interface StarterInput {
   readonly store: Store;
+  readonly plans: readonly SolvePlan[];
   readonly cleanup: Cleanup;
   readonly emit: Emit;
   readonly signal: AbortSignal;
@@ -19,7 +21,7 @@ export interface StarterInput {
 /** Starts the worker at the first call; every call gives the same one. */
 export function workerStarter(
   { driver = "auto" }: BuildOptions,
-  { store, cleanup, emit, signal }: StarterInput,
+  { store, plans, cleanup, emit, signal }: StarterInput,
 ): () => Promise<Worker> {
   const start = async (): Promise<Worker> => {
     const worker = await startWorker({
@@ -28,6 +30,7 @@ export function workerStarter(
       layersDirectory: (idMap) => store.layersDirectory(idMap),
       cachesDirectory: (idMap) => store.cachesDirectory(idMap),
       abandoned: await leftovers(store),
+      foreign: foreignArchitectures(plans),
       signal,
     });
     cleanup.use(worker);
@@ -39,6 +42,17 @@ export function workerStarter(
   };
   let worker: Promise<Worker> | undefined;
   return () => (worker ??= start());
+}
+
+/** Those of the stages that run something, but for this machine's. */
+function foreignArchitectures(plans: readonly SolvePlan[]): readonly string[] {
+  const found = plans.flatMap(({ plan, options }) =>
+    [...plan.stages.values()]
+      .filter(({ stage }) => stage.instructions.some(({ kind }) => kind === "RUN"))
+      .map(({ platform = options.targetPlatform }) => platform.architecture)
+      .filter((architecture) => architecture !== options.buildPlatform.architecture),
+  );
+  return [...new Set(found)];
 }
 
 /** What dead builds left and only the namespace of its owners can delete; the rest is deleted here. */

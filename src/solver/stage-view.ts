@@ -27,20 +27,25 @@ export class StageView implements AsyncDisposable {
 
   /** A view with all the image's layers. Unpacking leaves their indexes in the store. */
   async open(image: Image): Promise<View> {
-    const { layers, signal, emit } = this.#input;
+    const { layers, signal } = this.#input;
     const missing = image.layers.slice(this.#held);
     const blobs = await Promise.all(missing.map((layer) => layers.blob(layer)));
     if (this.#view === undefined) {
       const worker = await this.#input.worker();
       this.#view = await worker.prepare(blobs, signal);
       await this.#adoptIndexes(worker);
-      for (const message of (await worker.takeWarnings?.()) ?? [])
-        emit({ type: "notice", message });
+      await this.#tell(worker);
     } else {
       for (const blob of blobs) await this.#view.add(blob, signal);
     }
     this.#held = image.layers.length;
     return this.#view;
+  }
+
+  async #tell(worker: Worker): Promise<void> {
+    for (const message of (await worker.takeWarnings?.()) ?? []) {
+      this.#input.emit({ type: "notice", message });
+    }
   }
 
   async #adoptIndexes(worker: Worker): Promise<void> {
@@ -63,6 +68,7 @@ export class StageView implements AsyncDisposable {
       output(part);
     };
     const status = await view.run(spec, { output: on }, signal);
+    await this.#tell(await this.#input.worker());
     return {
       status,
       tail: tail.text(),

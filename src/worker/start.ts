@@ -1,6 +1,13 @@
 import { messageOf, TsbuildError } from "../errors.js";
 import { createWorker, openClient, type Client } from "./client.js";
-import { currentIdentity, plansFor, spawnChild, type NamespacePlan } from "./namespaces.js";
+import { needsRegistration } from "./emulation/emulation.js";
+import {
+  currentIdentity,
+  plansFor,
+  spawnChild,
+  TOOLS_PATH,
+  type NamespacePlan,
+} from "./namespaces.js";
 import type { RootDriver, SnapshotDriver } from "./layer-host-types.js";
 import type { ProbeReport } from "./protocol.js";
 import type { DriverName, HostReport, RefusedDriver, Worker, WorkerOptions } from "./types.js";
@@ -56,12 +63,12 @@ export async function probeHost(options: ProbeOptions): Promise<HostReport> {
   return host;
 }
 
-type ProbeOptions = Pick<WorkerOptions, "driver" | "staging" | "inPlace" | "signal">;
+type ProbeOptions = Pick<WorkerOptions, "driver" | "staging" | "foreign" | "inPlace" | "signal">;
 
 async function findSession(options: ProbeOptions): Promise<Session> {
   const identity = currentIdentity();
   const refused: RefusedDriver[] = [];
-  const candidates = plansFor(identity);
+  const candidates = await forEmulation(plansFor(identity), options.foreign ?? []);
   if (candidates.every(isSingle)) {
     const because = `no subordinate ids for ${identity.name ?? identity.uid} in /etc/subuid and /etc/subgid`;
     refused.push({ driver: "overlay", because, allowedBy: SUBORDINATE_IDS });
@@ -74,6 +81,16 @@ async function findSession(options: ProbeOptions): Promise<Session> {
     if (session !== undefined) return session;
   }
   throw unsupported(options.driver, refused);
+}
+
+/** Where an emulator has to be registered first, a user namespace comes first: it can be done there alone. */
+async function forEmulation(
+  plans: readonly NamespacePlan[],
+  architectures: readonly string[],
+): Promise<readonly NamespacePlan[]> {
+  if (!(await needsRegistration(architectures, TOOLS_PATH))) return plans;
+  const isFirst = (plan: NamespacePlan): boolean => plan.kind === "user" && !plan.singleId;
+  return [...plans.filter(isFirst), ...plans.filter((plan) => !isFirst(plan))];
 }
 
 function fits(plan: NamespacePlan, { driver, inPlace }: ProbeOptions): boolean {

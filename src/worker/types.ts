@@ -70,6 +70,8 @@ export type MadeMount =
 /** A step: {@link ProcessSpec} with the mounts that the worker makes. Later mounts lie on earlier ones. */
 export interface StepSpec extends Omit<ProcessSpec, "mounts"> {
   readonly mounts: readonly (StepMount | MadeMount)[];
+  /** That of the step's programs, as images call it, where it is not this machine's. */
+  readonly architecture?: string;
 }
 
 /**
@@ -140,6 +142,8 @@ export interface WorkerOptions {
   readonly cachesDirectory?: (idMap: string) => Promise<string>;
   /** Absent: the driver that rewrites "/" is not tried. */
   readonly inPlace?: InPlaceOptions;
+  /** Architectures that steps are expected to have besides this machine's. */
+  readonly foreign?: readonly string[];
   /** Left behind by builds that were killed; deleted in the background, inside the namespace. */
   readonly abandoned: readonly string[];
   readonly signal: AbortSignal;

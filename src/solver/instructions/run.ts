@@ -2,6 +2,7 @@ import { runScript } from "../../dockerfile/index.js";
 import type { Run } from "../../dockerfile/types.js";
 import { constants } from "node:os";
 import { TsbuildError } from "../../errors.js";
+import { normalizePlatform } from "../../oci/platform.js";
 import type { SealedLayer } from "../../layer/types.js";
 import type { ExitStatus, StepMount } from "../../worker/sandbox/types.js";
 import type { StepSpec } from "../../worker/types.js";
@@ -102,10 +103,17 @@ async function execute(
     insecure,
     limits: step.limits,
     ...(step.shmBytes === undefined ? {} : { shmBytes: step.shmBytes }),
+    ...foreign(state, tools),
   };
   const { status, tail, seal } = await tools.run(state.image, spec);
   if (status.kind !== "exited" || status.code !== 0) throw failure(argv, status, tail);
   return seal();
+}
+
+/** An image's own word says what its programs are for: a base may be of another platform than the one that was asked for. */
+function foreign(state: StageState, { options }: Tools): Pick<StepSpec, "architecture"> {
+  const { architecture } = normalizePlatform(state.image.config.platform);
+  return architecture === options.buildPlatform.architecture ? {} : { architecture };
 }
 
 /** ENV and ARG, the proxies that build args name (in both cases), PATH and HOME. None of the builder's own. */

@@ -1,5 +1,16 @@
-import { accessSync, constants, fchownSync, mkdirSync, openSync, statSync } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fchownSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  statSync,
+} from "node:fs";
 import { errnoOf, messageOf, TsbuildError } from "../../errors.js";
+import { hostPlatform } from "../../oci/platform.js";
+import { architectureOf } from "../emulation/machines.js";
 import { DEFAULT_CAPABILITIES, type CredentialCalls } from "../linux/credentials.js";
 import type { ProcessCalls } from "../linux/process.js";
 import { RESOURCES, type ResourceLimit, type SandboxSpec } from "./types.js";
@@ -10,6 +21,9 @@ const OPEN_FILES = 65_536;
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const NOT_FOUND = 127;
 const NOT_EXECUTABLE = 126;
+/** Bytes of a `#!` line that the kernel looks at, and how many such scripts may run one another. */
+const SCRIPT_LINE = 256;
+const SCRIPTS = 4;
 
 export interface ExecuteCalls {
   readonly process: ProcessCalls;
@@ -47,9 +61,50 @@ export function execute(
     const env = Object.entries(spec.env).map(([name, value]) => `${name}=${value}`);
     return calls.process.execve(program, spec.argv, env);
   } catch (error) {
+    refuseForeign(program, spec, error);
     const code = errnoOf(error) === "ENOENT" ? NOT_FOUND : NOT_EXECUTABLE;
     const because = messageOf(error).replace(/^execve: /, "");
     throw failed(spec, code, `exec: "${program}": ${because}`, error);
+  }
+}
+
+/** "exec format error" tells nobody that the program is for another machine. */
+function refuseForeign(program: string, { cannotRun, argv }: SandboxSpec, cause: unknown): void {
+  const own = hostPlatform().architecture;
+  const architecture = architectureOfFile(program);
+  if (architecture === undefined || architecture === own) return;
+  const because =
+    cannotRun?.because ?? `the image says that it is for ${own}, so no emulator was looked for`;
+  const hint = cannotRun?.hint ?? `have an image whose programs are for ${own}`;
+  const what = `"${program}" is a program for ${architecture}, and this machine is ${own}`;
+  throw new TsbuildError("RUN_FAILED", `tried to run ${argv[0]}: ${what}: ${because}`, {
+    exitCode: NOT_EXECUTABLE,
+    hint,
+    cause,
+  });
+}
+
+/** Of the program itself, or of what its `#!` names. Other files are nobody's: `undefined`. */
+function architectureOfFile(file: string, scripts = SCRIPTS): string | undefined {
+  const head = readHead(file);
+  if (head === undefined) return undefined;
+  const [, interpreter] = /^#![ \t]*([^ \t\n]+)/.exec(head.toString("latin1")) ?? [];
+  if (interpreter === undefined) return architectureOf(head);
+  return scripts > 0 ? architectureOfFile(interpreter, scripts - 1) : undefined;
+}
+
+function readHead(file: string): Buffer | undefined {
+  try {
+    const bytes = Buffer.alloc(SCRIPT_LINE);
+    const fd = openSync(file, "r");
+    try {
+      return bytes.subarray(0, readSync(fd, bytes, 0, SCRIPT_LINE, 0));
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // It may be run and not read, or be gone.
+    return undefined;
   }
 }
 

@@ -1,3 +1,4 @@
+import type { CannotRun } from "../emulation/emulation.js";
 import type { RootMount } from "../snapshot/types.js";
 
 /** A mount of one step, below the root and above nothing of the image: it leaves no trace in the layer. */
@@ -94,6 +95,8 @@ export const RESOURCES = {
 /** What a {@link Sandbox} runs: a {@link ProcessSpec} with the mounts that only the worker itself can ask for. */
 export interface SandboxSpec extends Omit<ProcessSpec, "mounts"> {
   readonly mounts: readonly (StepMount | InnerMount)[];
+  /** Why its programs, for another architecture, cannot be run, where that is known. */
+  readonly cannotRun?: CannotRun;
 }
 
 export interface ProcessOutput {
