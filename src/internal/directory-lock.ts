@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { mkdir, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { currentProcess, formatProcess, parseProcess, processState } from "./process-identity.js";
@@ -31,6 +32,8 @@ export async function lockDirectory(
   signal: AbortSignal,
 ): Promise<AsyncDisposable> {
   signal.throwIfAborted();
+  // Any number may wait on one build's signal; Node would take more than ten for a leak.
+  setMaxListeners(0, signal);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const owner = `${formatProcess(currentProcess())}-${randomBytes(6).toString("hex")}`;
   const choosing = join(directory, `${CHOOSING}-${owner}`);
