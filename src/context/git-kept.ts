@@ -55,9 +55,17 @@ export async function keepCommit(
   await using _lock = await lockDirectory(join(directory, "locks"), outside.signal);
   const meanwhile = await findKept(target, setting);
   if (meanwhile !== undefined) return meanwhile;
-  if (isRepository(repository)) await removeLeftovers(repository);
+  const wasThere = isRepository(repository);
+  if (wasThere) await removeLeftovers(repository);
   else await makeRepository(directory, target.objectFormat, outside);
-  const object = await fetchTarget(target, remote, setting);
+  let object: string;
+  try {
+    object = await fetchTarget(target, remote, setting);
+  } catch (error) {
+    if (outside.signal.aborted || !wasThere || (await isHealthy(setting))) throw error;
+    await makeRepository(directory, target.objectFormat, outside);
+    object = await fetchTarget(target, remote, setting);
+  }
   await git(["update-ref", "--", `${KEPT}/${object}`, object], setting);
   const commit = await identify(object, setting);
   return { repository, inode: statSync(repository).ino, object, commit, fetched: true };
@@ -74,6 +82,12 @@ export async function discardKept(
   const away = join(directory, `old-${randomBytes(6).toString("hex")}`);
   await rename(repository, away);
   await rm(away, { recursive: true, force: true });
+}
+
+/** Whether a failure has another reason than what the fetch was to build upon. */
+async function isHealthy(setting: GitSetting): Promise<boolean> {
+  const { code } = await runGit(["fsck", "--connectivity-only", "--no-dangling"], setting);
+  return code === 0;
 }
 
 function isRepository(path: string): boolean {

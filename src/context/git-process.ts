@@ -106,7 +106,9 @@ export function gitFailure(result: GitResult, setting: GitSetting): TsbuildError
     .map((line) => line.trim())
     .filter((line) => line !== "");
   const told = lines.filter((line) => /^(?:fatal|error|remote): /.test(line));
-  const said = (told.length > 0 ? told : lines.slice(-1)).join("; ").slice(0, MAX_SHOWN);
+  const said = [...new Set(told.length > 0 ? told : lines.slice(-1))]
+    .join("; ")
+    .slice(0, MAX_SHOWN);
   const why = said === "" ? `git ended with ${result.code ?? "a signal"}` : said;
   return new TsbuildError(
     "CONTEXT_UNREADABLE",
