@@ -17,7 +17,7 @@ export interface BuildOptions {
   readonly contextSubPath?: string;
   /** What the context `-` is read from; destroyed at its end. */
   readonly stdin?: Readable;
-  /** Looked up as given, then below the context; the other way round where the context was fetched. Default: `Dockerfile`. */
+  /** An http(s) address, or looked up as given, then below the context; the other way round where the context was fetched. Default: `Dockerfile`. */
   readonly dockerfile?: string;
   /** A stage's name in any case. Default: the last stage. */
   readonly target?: string;

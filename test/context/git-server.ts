@@ -17,8 +17,8 @@ import { dirname, join } from "node:path";
 export interface GitServer extends AsyncDisposable {
   /** A directory of the test's own. */
   readonly root: string;
-  /** `dumb`: the repository's files, as any web server gives them. `smart`: by git-http-backend. `private`: dumb, for `user` with `pass word` alone. `slow`: never answers. */
-  url(kind: "dumb" | "smart" | "private" | "slow", path: string): string;
+  /** `dumb`: the repository's files, as any web server gives them. `smart`: by git-http-backend. `private`: dumb, for `user` with `pass word` alone. `token`: smart, for `x-access-token` with `hunter2hunter2` alone. `slow`: never answers. */
+  url(kind: "dumb" | "smart" | "private" | "token" | "slow", path: string): string;
   /** `METHOD /path` and whether credentials came with it. */
   readonly requests: { readonly line: string; readonly authorized: boolean }[];
   readonly git: (directory: string, ...args: readonly string[]) => string;
@@ -43,6 +43,7 @@ const ENVIRONMENT = {
   GIT_AUTHOR_DATE: "1600000000 +0000",
   GIT_COMMITTER_DATE: "1600000000 +0000",
 };
+const TOKEN = `Basic ${Buffer.from("x-access-token:hunter2hunter2").toString("base64")}`;
 const AUTHORIZATION = `Basic ${Buffer.from("user:pass word").toString("base64")}`;
 
 /** `from`: the directory of a server, whose repositories this one begins with. */
@@ -60,9 +61,10 @@ export async function startGitServer(from?: string): Promise<GitServer> {
     });
     const [, kind = "", path = ""] = /^\/(\w+)(\/.*)$/.exec(request.url ?? "") ?? [];
     if (kind === "slow") return;
-    if (kind === "private" && !authorized) {
+    const isToken = request.headers.authorization === TOKEN;
+    if ((kind === "private" && !authorized) || (kind === "token" && !isToken)) {
       response.writeHead(401, { "www-authenticate": 'Basic realm="git"' }).end();
-    } else if (kind === "smart") serveSmart(published, path, request, response);
+    } else if (kind === "smart" || kind === "token") serveSmart(published, path, request, response);
     else serveFile(published, path, response);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
