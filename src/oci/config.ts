@@ -172,22 +172,27 @@ function setOf(names: readonly string[]): JsonObject | undefined {
   return sortKeys(Object.fromEntries(names.map((name) => [name, {}])));
 }
 
-/** In BuildKit's order; the others behind. Lists of arguments that are empty stay, since they say "none" and not "as before". */
+/** An empty list says no more than none does, and BuildKit leaves it out. */
+function listOf(items: readonly string[] | undefined): readonly string[] | undefined {
+  return items === undefined || items.length === 0 ? undefined : items;
+}
+
+/** In BuildKit's order; the others behind. */
 function configJson(config: ImageConfig): JsonObject {
   return {
     User: config.user || undefined,
     ExposedPorts: setOf(config.exposedPorts),
-    Env: config.env.length === 0 ? undefined : config.env,
-    Entrypoint: config.entrypoint,
-    Cmd: config.cmd,
+    Env: listOf(config.env),
+    Entrypoint: listOf(config.entrypoint),
+    Cmd: listOf(config.cmd),
     Volumes: setOf(config.volumes),
     WorkingDir: config.workingDir || undefined,
     Labels: Object.keys(config.labels).length === 0 ? undefined : sortKeys(config.labels),
     StopSignal: config.stopSignal,
     ArgsEscaped: config.argsEscaped || undefined,
     Healthcheck: config.healthcheck && healthcheckJson(config.healthcheck),
-    OnBuild: config.onBuild.length === 0 ? undefined : config.onBuild,
-    Shell: config.shell,
+    OnBuild: listOf(config.onBuild),
+    Shell: listOf(config.shell),
     ...sortKeys(fieldsBesides(config.otherConfig, KNOWN_CONFIG)),
   };
 }

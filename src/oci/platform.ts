@@ -1,16 +1,32 @@
 import { TsbuildError } from "../errors.js";
 import type { Platform } from "./types.js";
 
+/** Other names of architectures; a variant that the name implies takes the place of any other. */
 const ARCHITECTURES: Readonly<Record<string, readonly [architecture: string, variant?: string]>> = {
   x86_64: ["amd64"],
   "x86-64": ["amd64"],
-  i386: ["386"],
-  i686: ["386"],
-  x86: ["386"],
+  i386: ["386", ""],
   aarch64: ["arm64"],
   armhf: ["arm", "v7"],
   armel: ["arm", "v6"],
 };
+const VARIANTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  amd64: { v1: "" },
+  arm64: { "8": "", v8: "", "v8.0": "", "9": "v9", "9.0": "v9", "v9.0": "v9" },
+  arm: { "": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8" },
+};
+/** What may stand alone, without a slash. */
+const KNOWN_SYSTEMS: ReadonlySet<string> = new Set(
+  "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris windows zos".split(
+    " ",
+  ),
+);
+const KNOWN_ARCHITECTURES: ReadonlySet<string> = new Set(
+  (
+    "386 amd64 amd64p32 arm armbe arm64 arm64be ppc64 ppc64le loong64 mips mipsle mips64 mips64le mips64p32 " +
+    "mips64p32le ppc riscv riscv64 s390 s390x sparc sparc64 wasm"
+  ).split(" "),
+);
 const OPERATING_SYSTEMS: Readonly<Record<string, string>> = { macos: "darwin" };
 /** Node's names of processors that differ from Go's, which the image-spec uses. */
 const NODE_ARCHITECTURES: Readonly<Record<string, string>> = {
@@ -20,16 +36,16 @@ const NODE_ARCHITECTURES: Readonly<Record<string, string>> = {
   ppc64: "ppc64le",
 };
 const PART = /^[A-Za-z0-9_.-]+$/;
+/** A system, and its version in parentheses. */
+const SYSTEM = /^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)\))?$/;
 
 /** containerd's normalisation: arm64/v8 is arm64, arm is arm/v7, amd64/v1 is amd64. */
 export function normalizePlatform(platform: Platform): Platform {
   const os = platform.os.toLowerCase();
   const named = platform.architecture.toLowerCase();
   const [architecture, implied] = ARCHITECTURES[named] ?? [named];
-  let variant = (platform.variant ?? implied ?? "").toLowerCase();
-  if (architecture === "arm64" && (variant === "v8" || variant === "8")) variant = "";
-  if (architecture === "amd64" && variant === "v1") variant = "";
-  if (architecture === "arm") variant = variant === "" ? "v7" : variant.replace(/^(\d)/, "v$1");
+  const given = implied ?? (platform.variant ?? "").toLowerCase();
+  const variant = VARIANTS[architecture]?.[given] ?? given;
   return {
     os: OPERATING_SYSTEMS[os] ?? os,
     architecture,
@@ -47,38 +63,54 @@ export function hostPlatform(): Platform {
 }
 
 /**
- * Reads `os[/arch[/variant]]`, or an architecture alone, with containerd's aliases.
+ * Reads `os[(version)][/arch[/variant]]`, or an architecture alone, with containerd's aliases. A name alone must be one that
+ * is known.
  * @throws TsbuildError USAGE
  */
 export function parsePlatform(text: string): Platform {
   const parts = text.split("/");
-  const bad = parts.length > 3 || parts.some((part) => !PART.test(part));
-  if (text === "" || bad) {
-    throw new TsbuildError("USAGE", `"${text}" is not a platform`, {
-      hint: "expected os/architecture[/variant], for example linux/amd64 or linux/arm/v7",
-    });
-  }
   const [first = "", architecture, variant] = parts;
-  const host = hostPlatform();
-  if (architecture === undefined) {
-    const knownOs = ["linux", "windows", "darwin", "macos", "freebsd"].includes(
-      first.toLowerCase(),
-    );
-    return normalizePlatform(
-      knownOs
-        ? { os: first, architecture: host.architecture }
-        : { os: host.os, architecture: first },
-    );
+  const system = SYSTEM.exec(first);
+  if (system === null || parts.length > 3 || parts.slice(1).some((part) => !PART.test(part))) {
+    refuse(text);
   }
+  const [, os = "", version = ""] = system;
+  const osVersion = version === "" ? {} : { osVersion: version };
+  if (architecture === undefined) return known(text, os, osVersion);
   return normalizePlatform({
-    os: first,
+    os,
     architecture,
     ...(variant === undefined ? {} : { variant }),
+    ...osVersion,
+  });
+}
+
+/** A system or an architecture alone; the other one is this machine's. */
+function known(text: string, os: string, osVersion: Pick<Platform, "osVersion">): Platform {
+  const host = hostPlatform();
+  const system = normalizePlatform({ os, architecture: host.architecture, ...osVersion });
+  if (KNOWN_SYSTEMS.has(system.os)) return system;
+  const processor = normalizePlatform({ os: host.os, architecture: text });
+  if (KNOWN_ARCHITECTURES.has(processor.architecture)) return processor;
+  return refuse(text);
+}
+
+function refuse(text: string): never {
+  throw new TsbuildError("USAGE", `"${text}" is not a platform`, {
+    hint: "expected os/architecture[/variant], for example linux/amd64 or linux/arm/v7",
   });
 }
 
 export function formatPlatform(platform: Platform): string {
   return [platform.os, platform.architecture, platform.variant].filter(Boolean).join("/");
+}
+
+/** `windows(10.0.17763)/amd64`: with the system's version, as containerd prints it. */
+export function describePlatform(platform: Platform): string {
+  const { os, osVersion } = platform;
+  return formatPlatform(
+    osVersion === undefined ? platform : { ...platform, os: `${os}(${osVersion})` },
+  );
 }
 
 /** The 32-bit architecture that a 64-bit one runs too, as containerd's platforms.Only has it. */

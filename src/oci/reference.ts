@@ -22,6 +22,8 @@ const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 /** Characters of a repository's path, as docker's grammar bounds it. */
 const MAX_REPOSITORY = 255;
 const LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?";
+/** Would be taken for an image's id. */
+const LIKE_ID = /^[a-f0-9]{64}$/;
 const HOST = new RegExp(`^(?:\\[[0-9a-fA-F:]+\\]|${LABEL}(?:\\.${LABEL})*)(?::[0-9]+)?$`);
 
 function fail(text: string, why: string, cause?: unknown): never {
@@ -60,6 +62,7 @@ export function parseReference(text: string): Reference {
     name = name.slice(0, colon);
     if (!TAG.test(tag)) fail(text, `"${tag}" is not a tag`);
   }
+  if (LIKE_ID.test(text)) fail(text, "a name cannot be 64 hexadecimal digits");
   const [host, path] = splitRegistry(name);
   if (!HOST.test(host)) fail(text, `"${host}" is not a registry host`);
   const registry = HUB_ALIASES.has(host) ? DOCKER_HUB : host;

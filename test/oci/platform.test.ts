@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import {
+  describePlatform,
   formatPlatform,
   hostPlatform,
   matchPlatform,
@@ -20,7 +21,12 @@ test.each([
   ["linux/arm/v6", "linux/arm/v6"],
   ["linux/armhf", "linux/arm/v7"],
   ["linux/armel", "linux/arm/v6"],
+  ["linux/armhf/v6", "linux/arm/v7"],
   ["linux/i386", "linux/386"],
+  ["linux/arm64/v8.0", "linux/arm64"],
+  ["linux/arm64/9.0", "linux/arm64/v9"],
+  ["linux/x86", "linux/x86"],
+  ["nosuch/nosuch", "nosuch/nosuch"],
   ["Linux/AMD64", "linux/amd64"],
   ["macos/arm64", "darwin/arm64"],
   ["windows/amd64", "windows/amd64"],
@@ -36,12 +42,33 @@ test("an architecture alone, or a system alone, takes the rest from this machine
   expect(host.os).toBe("linux");
 });
 
-test.each(["", "/", "linux/", "linux//v7", "a/b/c/d", "linux/amd 64", "linux/amd64\n"])(
-  "%j is no platform",
-  (text) => {
-    expect(() => parsePlatform(text)).toThrow("is not a platform");
-  },
-);
+test("a version of the system stands in parentheses", () => {
+  const windows = { os: "windows", architecture: "amd64", osVersion: "10.0.17763.1" };
+  expect(parsePlatform("windows(10.0.17763.1)/amd64")).toEqual(windows);
+  expect(parsePlatform("windows(10)")).toMatchObject({ os: "windows", osVersion: "10" });
+  expect(describePlatform(windows)).toBe("windows(10.0.17763.1)/amd64");
+  expect(describePlatform({ os: "linux", architecture: "arm", variant: "v7" })).toBe(
+    "linux/arm/v7",
+  );
+});
+
+test.each([
+  "x",
+  "8",
+  "x86",
+  "linux.",
+  "v8",
+  "linux(1",
+  "",
+  "/",
+  "linux/",
+  "linux//v7",
+  "a/b/c/d",
+  "linux/amd 64",
+  "linux/amd64\n",
+])("%j is no platform", (text) => {
+  expect(() => parsePlatform(text)).toThrow("is not a platform");
+});
 
 test.each([
   ["linux/arm/v7", ["linux/arm/v8", "linux/arm/v6", "linux/arm/v5"], "linux/arm/v6"],

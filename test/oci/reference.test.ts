@@ -44,6 +44,7 @@ test.each([
   ["", "it is empty"],
   ["Busybox", "repository name must be lowercase"],
   ["docker.io/User/app", "repository name must be lowercase"],
+  ["a".repeat(64), "64 hexadecimal digits"],
   ["app:", "is not a tag"],
   ["app:-x", "is not a tag"],
   [`app:${"t".repeat(129)}`, "is not a tag"],
