@@ -59,6 +59,29 @@ export async function bootstrapSuite(
   await rm(acquire);
 }
 
+/** The files of one package of any architecture, none of which is run, below `target`. */
+export async function extractPackage(
+  dir: string,
+  target: string,
+  { name, architecture }: { readonly name: string; readonly architecture: string },
+): Promise<void> {
+  const acquire = join(dir, "acquire.conf");
+  await writeFile(acquire, await hostAcquireSettings());
+  await mustRun("mmdebstrap", [
+    "--quiet",
+    "--variant=extract",
+    `--architectures=${architecture}`,
+    "--skip=check/qemu",
+    `--aptopt=${acquire}`,
+    '--aptopt=Acquire::Check-Valid-Until "false"',
+    `--include=${name}`,
+    SUITE,
+    target,
+    await hostMirror(),
+  ]);
+  await rm(acquire);
+}
+
 /** The first mirror of the suite in this machine's own apt sources, so that a test never leaves the network it is in. */
 async function hostMirror(): Promise<string> {
   const texts = await Promise.all(

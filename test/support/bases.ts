@@ -8,7 +8,7 @@ import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { bootstrapDebian } from "./bases-debian.js";
+import { bootstrapDebian, extractPackage } from "./bases-debian.js";
 import { nastyLayers } from "./bases-nasty.js";
 import { findTool, mustRun } from "./tools.js";
 import { writeTar, type TarInput } from "./tools-tar.js";
@@ -40,6 +40,17 @@ export function cacheDir(): string {
 export function busyboxBase(): Promise<string> {
   return cached("busybox", async (dir) => {
     await writeLayout(dir, { layers: [await busyboxTar()], cmd: ["sh"] });
+  });
+}
+
+/** The same for another architecture, under Debian's name of it, which is the image's own for amd64 and arm64. */
+export function foreignBusyboxBase(architecture: "amd64" | "arm64"): Promise<string> {
+  return cached(`busybox-${architecture}`, async (dir) => {
+    const root = join(dir, "root");
+    await extractPackage(dir, root, { name: "busybox-static", architecture });
+    const layers = [await busyboxTar(join(root, "bin/busybox"))];
+    await rm(root, { recursive: true });
+    await writeLayout(dir, { layers, cmd: ["sh"], architecture });
   });
 }
 
@@ -84,6 +95,8 @@ export interface LayoutImage {
   readonly cmd?: readonly string[];
   readonly user?: string;
   readonly env?: readonly string[];
+  /** This machine's when absent. */
+  readonly architecture?: string;
 }
 
 /** Writes an OCI layout with one image, tagged `latest`, of gzip layers. */
@@ -99,7 +112,8 @@ export async function writeLayout(dir: string, image: LayoutImage): Promise<void
       put("application/vnd.oci.image.layer.v1.tar+gzip", gzipSync(layer, { level: 6 })),
     ),
   );
-  const platform = { architecture: hostArchitecture(), os: "linux" };
+  const { architecture = hostArchitecture() } = image;
+  const platform = { architecture, os: "linux" };
   const config = await put(
     "application/vnd.oci.image.config.v1+json",
     json({
@@ -217,8 +231,8 @@ users:x:100:
 nogroup:x:65534:
 `;
 
-/** The small system's archive; also the lower half of other bases. */
-export async function busyboxTar(): Promise<Buffer> {
+/** The small system's archive; also the lower half of other bases. `file`: another busybox, of the same version. */
+export async function busyboxTar(file?: string): Promise<Buffer> {
   const program = await busyboxPath();
   const applets = (await mustRun(program, ["--list-full"])).trim().split("\n");
   const at = { mtime: BASE_MTIME };
@@ -229,7 +243,7 @@ export async function busyboxTar(): Promise<Buffer> {
     { ...at, name: "etc/passwd", data: PASSWD },
     { ...at, name: "etc/group", data: GROUP },
     { ...at, name: "etc/shadow", mode: 0o640, data: "root:*:19000:0:99999:7:::\n" },
-    { ...at, name: "bin/busybox", mode: 0o755, data: await readFile(program) },
+    { ...at, name: "bin/busybox", mode: 0o755, data: await readFile(file ?? program) },
     ...applets
       .filter((name) => name !== "bin/busybox" && /^(usr\/)?s?bin\/[^/]+$/.test(name))
       .sort()
