@@ -324,7 +324,7 @@ const CASES: readonly Case[] = [
     base: ["mkdir a; echo 1 > a/x; echo 2 > a-b; echo 3 > a.c"],
     steps: ["echo 11 > a/x; echo 22 > a-b; rm a.c; echo n > a/n"],
     expected: { "a/x": /size 3/, "a-b": /size 3/, "a.c": undefined },
-    names: ["./", "a/", "a-b", ".wh.a.c", "a/n", "a/x"],
+    names: ["a/", "a-b", ".wh.a.c", "a/n", "a/x"],
   },
   {
     name: "mode and attributes of the root itself are kept",
@@ -334,11 +334,34 @@ const CASES: readonly Case[] = [
     names: ["./"],
   },
   {
-    name: "a new time of the root alone is a change",
+    name: "a new time of the root alone is no change",
     base: [TREE],
     steps: ["touch -d @1000000000 ."],
-    expected: { "": /mtime 1000000000000000000/ },
-    names: ["./"],
+    expected: {},
+    names: [],
+  },
+  {
+    name: "what is written, renamed or given a mode and then is as it was, is no change",
+    base: [`${TREE}\ntouch -d @1400000000 etc/two etc usr/bin usr/lib usr`],
+    steps: [
+      "chmod 600 etc/one; chmod 644 etc/one; mv etc/two etc/2; cp -p etc/2 etc/two; rm etc/2; chmod 700 usr/lib; chmod 755 usr/lib; touch -d @1400000000 etc",
+    ],
+    expected: { "etc/one": /mtime 1580702706123456789/ },
+    names: { overlay: [], plain: ["etc/", "etc/one", "etc/two", "usr/", "usr/lib/"] },
+  },
+  {
+    name: "a content that is another of the same length, with the same time, is a change",
+    base: [`${TREE}\ntouch -d @1400000000 etc/two`],
+    steps: ["echo owt > etc/two; touch -d @1400000000 etc/two"],
+    expected: { "etc/two": /mtime 1400000000000000000 size 4/ },
+    names: ["etc/", "etc/two"],
+  },
+  {
+    name: "an attribute alone is a change",
+    base: [TREE],
+    steps: ["setfattr -n user.note -v 1 etc/one; setfattr -n user.note -v 2 var"],
+    expected: { "etc/one": /user\.note=31/, var: /user\.note=32/ },
+    names: ["etc/", "etc/one", "var/"],
   },
   {
     name: "what one step makes and the next deletes is gone",
@@ -372,6 +395,11 @@ const CASES: readonly Case[] = [
     },
   },
 ];
+
+/** Without the root's own time, which no layer carries unless something else of the root changed. */
+function settledRoot(state: State): State {
+  return { ...state, "": (state[""] ?? "").replace(/ mtime -?\d+/, "") };
+}
 
 const OTHERS = {
   nothing: { base: [TREE], steps: ["true", "cat etc/one; ls -R"] },
@@ -423,8 +451,8 @@ export function describeSnapshots(driver: SnapshotDriver, identity: Identity): v
         if (pattern === undefined) expect(line, path).toBeUndefined();
         else expect(line, path).toMatch(pattern);
       }
-      expect(result.rebuilt.overlay).toEqual(result.live);
-      expect(result.rebuilt.plain).toEqual(result.live);
+      expect(settledRoot(result.rebuilt.overlay)).toEqual(settledRoot(result.live));
+      expect(settledRoot(result.rebuilt.plain)).toEqual(settledRoot(result.live));
       const exact = names === undefined || "length" in names ? names : names[driver];
       if (exact !== undefined) expect(result.layers.at(-1)).toEqual(exact);
       expect(result.leftovers).toEqual([]);
@@ -434,14 +462,14 @@ export function describeSnapshots(driver: SnapshotDriver, identity: Identity): v
       const result = resultOf("nothing");
       expect(result.layers).toEqual([[], []]);
       expect(result.uncompressedSizes).toEqual([1024, 1024]);
-      expect(result.rebuilt.plain).toEqual(result.live);
+      expect(settledRoot(result.rebuilt.plain)).toEqual(settledRoot(result.live));
     });
 
     test("a root without layers starts empty", () => {
       const result = resultOf("scratch");
       expect(Object.keys(result.live)).toEqual(["", "a", "a/x"]);
       expect(result.live[""]).toMatch(/^40755 0:0/);
-      expect(result.rebuilt.overlay).toEqual(result.live);
+      expect(settledRoot(result.rebuilt.overlay)).toEqual(settledRoot(result.live));
     });
 
     test("a layer that is added on top counts as known, and changes after it count", () => {
@@ -449,8 +477,8 @@ export function describeSnapshots(driver: SnapshotDriver, identity: Identity): v
       expect(result.layers.at(-1)).toEqual(["var/", "var/second"]);
       expect(result.live["var/first"]).toBeUndefined();
       expect(result.live["var"]).toMatch(/^40750/);
-      expect(result.rebuilt.overlay).toEqual(result.live);
-      expect(result.rebuilt.plain).toEqual(result.live);
+      expect(settledRoot(result.rebuilt.overlay)).toEqual(settledRoot(result.live));
+      expect(settledRoot(result.rebuilt.plain)).toEqual(settledRoot(result.live));
     });
 
     test("times later than the clamp become it, in the layer and in the root", () => {
@@ -461,7 +489,7 @@ export function describeSnapshots(driver: SnapshotDriver, identity: Identity): v
       expect(live["var/o"]).toContain("mtime 1400000000500000000");
       // The last step is clamped after its state was taken.
       const settled = (state: State): [string, string][] =>
-        Object.entries(state).filter(([path]) => !path.startsWith("etc"));
+        Object.entries(settledRoot(state)).filter(([path]) => !path.startsWith("etc"));
       expect(settled(rebuilt.plain)).toEqual(settled(live));
       expect(settled(rebuilt.overlay)).toEqual(settled(live));
       expect(layers.at(-1)).toEqual(["etc/", "etc/y"]);

@@ -1,4 +1,4 @@
-import { lstatSync } from "node:fs";
+import { type BigIntStats, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { parentOf } from "../../layer/entry-path.js";
 import { errnoOf } from "../../errors.js";
@@ -13,9 +13,19 @@ export type LowerEntry =
   /** Where it lies, topmost first: the first one has its owner and mode. */
   | { readonly kind: "directory"; readonly places: readonly string[] };
 
+/** What is no directory, in the layer that it can be seen of. */
+export interface LowerFile {
+  readonly place: string;
+  readonly stats: BigIntStats;
+}
+
 /** Looks through lower directories as overlayfs does, without mounting them and without ever following a symlink. */
 export interface LowerDirectories {
   lookup(path: string): LowerEntry;
+  /** Those of the names in a directory that are there and no directories. Whiteouts are not there. */
+  files(directory: string, names: readonly string[]): ReadonlyMap<string, LowerFile>;
+  /** Runs what reads a place: see {@link openLowerDirectories}. */
+  outside<T>(read: () => T): T;
 }
 
 const ABSENT: LowerEntry = { kind: "absent" };
@@ -43,7 +53,29 @@ export function openLowerDirectories(
     known.set(path, entry);
     return entry;
   };
-  return { lookup };
+  const files = (directory: string, names: readonly string[]): ReadonlyMap<string, LowerFile> => {
+    const parent = lookup(directory);
+    if (parent.kind !== "directory") return new Map();
+    return outside(() => findFiles(parent.places, names));
+  };
+  return { lookup, files, outside };
+}
+
+function findFiles(
+  parents: readonly string[],
+  names: readonly string[],
+): ReadonlyMap<string, LowerFile> {
+  const found = new Map<string, LowerFile>();
+  for (const name of names) {
+    for (const parent of parents) {
+      const place = join(parent, name);
+      const stats = lstat(place);
+      if (stats === undefined) continue;
+      if (!stats.isDirectory() && !isWhiteout(stats)) found.set(name, { place, stats });
+      break;
+    }
+  }
+  return found;
 }
 
 /** Each place is a real directory, so joining one name more cannot leave the layer. */
@@ -56,7 +88,7 @@ function find(calls: FileCalls, parents: readonly string[], path: string): Lower
     if (stats === undefined) continue;
     if (!stats.isDirectory()) {
       if (places.length > 0) break;
-      return stats.isCharacterDevice() && stats.rdev === 0 ? ABSENT : OTHER;
+      return isWhiteout(stats) ? ABSENT : OTHER;
     }
     places.push(place);
     if (calls.getXattr(fsPath(place), OPAQUE)?.toString() === "y") break;
@@ -64,9 +96,13 @@ function find(calls: FileCalls, parents: readonly string[], path: string): Lower
   return places.length === 0 ? ABSENT : { kind: "directory", places };
 }
 
-function lstat(place: string): ReturnType<typeof lstatSync> {
+function isWhiteout(stats: BigIntStats): boolean {
+  return stats.isCharacterDevice() && stats.rdev === 0n;
+}
+
+function lstat(place: string): BigIntStats | undefined {
   try {
-    return lstatSync(fsPath(place), { throwIfNoEntry: false });
+    return lstatSync(fsPath(place), { throwIfNoEntry: false, bigint: true });
   } catch (error) {
     if (errnoOf(error) === "ENOTDIR") return undefined;
     throw error;

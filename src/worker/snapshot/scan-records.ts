@@ -150,6 +150,14 @@ export function sameStamp(a: Uint8Array, b: Uint8Array, restored: boolean): bool
   );
 }
 
+/** Of two stamps of one directory: it has a new time, and the same owner and mode. */
+export function movedOnly(a: Uint8Array, b: Uint8Array): boolean {
+  return (
+    Buffer.compare(a.subarray(CTIME_END), b.subarray(CTIME_END)) === 0 &&
+    Buffer.compare(a.subarray(SIZE_AT, CTIME_AT), b.subarray(SIZE_AT, CTIME_AT)) !== 0
+  );
+}
+
 export function isDirectoryStamp(stamp: Uint8Array): boolean {
   return (modeOf(stamp) & S_IFMT) === S_IFDIR;
 }

@@ -8,6 +8,7 @@ import { readXattrs } from "../root-xattrs.js";
 import {
   isDirectoryStamp,
   isSocketStamp,
+  movedOnly,
   openScanCursor,
   openScanWriter,
   type ScanCursor,
@@ -56,7 +57,9 @@ export function compareScan(
     writer.add(path, stamp);
     while (cursor.path !== undefined && compareNames(cursor.path, path) < 0) passOver();
     const known = cursor.path === path;
-    const same = known && sameStamp(cursor.stamp, stamp, restored.has(path));
+    // The root's time moves with everything that is made or deleted there: alone it is no change.
+    const moved = known && path === "" && movedOnly(cursor.stamp, stamp);
+    const same = moved || (known && sameStamp(cursor.stamp, stamp, restored.has(path)));
     // A socket in the place of something else: no layer can say more than that it is gone.
     const lost = known && !same && isSocketStamp(stamp) && !isSocketStamp(cursor.stamp);
     if (lost) removed.push(path);

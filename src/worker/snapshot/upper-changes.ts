@@ -8,6 +8,7 @@ import { liveEntry } from "../root-stats.js";
 import { type LiveXattrs, readXattrs } from "../root-xattrs.js";
 import type { LowerDirectories } from "./lower-directories.js";
 import type { RootState } from "./root-state.js";
+import { sameXattrs } from "./same-file.js";
 import type { Change } from "./types.js";
 
 export interface UpperWalk {
@@ -115,16 +116,12 @@ function entryAt(
   return { entry: { ...entry, mtimeNs: clampMtimeNs }, opaque };
 }
 
+/** The root's time alone is no change: it moves with everything that is made or deleted there. */
 function sameState(entry: FileEntry, before: RootState): boolean {
   return (
     entry.mode === before.mode &&
     entry.uid === before.uid &&
     entry.gid === before.gid &&
-    entry.mtimeNs === before.mtimeNs &&
-    entry.xattrs.size === before.xattrs.length &&
-    before.xattrs.every(([name, value]) => {
-      const now = entry.xattrs.get(name);
-      return now !== undefined && Buffer.compare(now, value) === 0;
-    })
+    sameXattrs(entry.xattrs, new Map(before.xattrs))
   );
 }
