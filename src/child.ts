@@ -156,7 +156,7 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
       cachesDirectory: request.cachesDirectory,
       host,
       locks: state.calls.locks,
-      stagingPath: (suffix) => `${request.staging}/mount-${process.pid}-${names++}${suffix}`,
+      stagingPath: (suffix) => `${request.staging}/mount-${names++}${suffix}`,
       addWarnings,
     },
     emulation: createEmulation({

@@ -5,9 +5,6 @@ const OPEN_PARAMETERS: ReadonlySet<string> = new Set(
   "digest mount from scope service n last".split(" "),
 );
 
-const SECRET_HEADER = /authorization|cookie|token|secret|api-?key|signature/i;
-const URL_HEADER = /^(?:location|content-location|referer|link)$/i;
-
 /** A URL for messages: without user and password, and with the values of unknown query parameters hidden. */
 export function redactUrl(url: URL | string): string {
   let parsed: URL;
@@ -27,18 +24,6 @@ export function redactUrl(url: URL | string): string {
 
 function decodeStars(text: string): string {
   return text.replaceAll("%2A%2A%2A", HIDDEN);
-}
-
-/** Headers for messages: credentials hidden, URLs redacted. */
-export function redactHeaders(
-  headers: Readonly<Record<string, string>>,
-): Readonly<Record<string, string>> {
-  const shown: Record<string, string> = {};
-  for (const [name, value] of Object.entries(headers)) {
-    if (SECRET_HEADER.test(name)) shown[name] = HIDDEN;
-    else shown[name] = URL_HEADER.test(name) ? redactUrl(value) : redactText(value);
-  }
-  return shown;
 }
 
 /** Free text (an error of a library, the body of an answer) without the secrets that have a known form. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { redactHeaders, redactText, redactUrl } from "../../src/internal/redact.js";
+import { redactText, redactUrl } from "../../src/internal/redact.js";
 
 test("a URL loses its user, its password and the values of unknown parameters", () => {
   expect(
@@ -7,26 +7,6 @@ test("a URL loses its user, its password and the values of unknown parameters", 
   ).toBe("https://host:5000/v2/?digest=sha256%3Aab&X-Amz-Signature=***");
   expect(redactUrl(new URL("https://token@host/"))).toBe("https://host/");
   expect(redactUrl("not a url https://u:p@h/ here")).toBe("not a url https://h/ here");
-});
-
-test("headers that carry credentials are hidden, those that carry URLs redacted", () => {
-  expect(
-    redactHeaders({
-      authorization: "Bearer abcdefgh",
-      "Proxy-Authorization": "Basic abcdefgh",
-      "set-cookie": "a=b",
-      "x-amz-security-token": "abc",
-      location: "https://u:p@host/?sig=abc",
-      accept: "*/*",
-    }),
-  ).toEqual({
-    authorization: "***",
-    "Proxy-Authorization": "***",
-    "set-cookie": "***",
-    "x-amz-security-token": "***",
-    location: "https://host/?sig=***",
-    accept: "*/*",
-  });
 });
 
 test.each([
