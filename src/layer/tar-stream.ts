@@ -7,7 +7,6 @@ import { TRAILER, type TarHeader, bodyPadding, tarHeader } from "./tar/writer.js
 import type { Change, PackOptions } from "./types.js";
 
 const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
-const SECOND = 1_000_000_000n;
 const ZEROS: Uint8Array = new Uint8Array(512);
 
 /** A block of the tar in the buffer it was asked to fill. */
@@ -20,7 +19,7 @@ export interface FilledBlock {
 export class TarStream {
   readonly #changes: Iterable<Change>;
   readonly #index: IndexBuilder;
-  readonly #options: Pick<PackOptions, "clampMtimeNs" | "wholeSeconds">;
+  readonly #options: Pick<PackOptions, "clampMtimeNs">;
   /** The first name and node of each file that has several. */
   readonly #linkGroups = new Map<string, { readonly path: string; readonly node: number }>();
   readonly #extra: Buffer = Buffer.alloc(1);
@@ -32,7 +31,7 @@ export class TarStream {
   constructor(
     changes: Iterable<Change>,
     index: IndexBuilder,
-    options: Pick<PackOptions, "clampMtimeNs" | "wholeSeconds">,
+    options: Pick<PackOptions, "clampMtimeNs">,
   ) {
     this.#changes = changes;
     this.#index = index;
@@ -123,10 +122,9 @@ export class TarStream {
   }
 
   #header(path: string, entry: FileEntry): TarHeader {
-    const { clampMtimeNs, wholeSeconds } = this.#options;
+    const { clampMtimeNs } = this.#options;
     let mtimeNs = entry.mtimeNs;
     if (clampMtimeNs !== undefined && mtimeNs > clampMtimeNs) mtimeNs = clampMtimeNs;
-    if (wholeSeconds === true) mtimeNs -= ((mtimeNs % SECOND) + SECOND) % SECOND;
     // The root is "./" in archives.
     return { ...entry, path: path === "" ? "." : path, mtimeNs };
   }

@@ -23,8 +23,6 @@ export interface PackOptions {
   readonly format: ImageFormat;
   /** Later times become this one (`SOURCE_DATE_EPOCH` with `rewrite-timestamp`, `--reproducible`). */
   readonly clampMtimeNs?: bigint;
-  /** Cuts times to seconds, as other builders do: a layer of small files is some 4 % smaller, since a fraction costs an extended header. */
-  readonly wholeSeconds?: boolean;
   /** New files of the layer's bytes and of its index; the caller moves them to where they belong. */
   readonly blobPath: string;
   readonly indexPath: string;

@@ -8,17 +8,7 @@ import {
   serializeManifest,
 } from "./manifest.js";
 import type { Reference } from "./reference.js";
-import type { History, Image, ImageConfig, Layer, Platform } from "./types.js";
-
-/** Fields of a config to replace; `undefined` takes an optional one away. */
-export type ConfigPatch = {
-  readonly [K in keyof ImageConfig]?: K extends OptionalField
-    ? ImageConfig[K] | undefined
-    : ImageConfig[K];
-};
-type OptionalField = {
-  [K in keyof ImageConfig]-?: object extends Pick<ImageConfig, K> ? K : never;
-}[keyof ImageConfig];
+import type { History, Image, Layer, Platform } from "./types.js";
 
 /** FROM scratch: no layers, nothing set. */
 export function scratchImage(platform: Platform): Image {
@@ -80,38 +70,6 @@ export function imageOf(manifest: ImageManifest, parsed: ParsedConfig, origin?: 
     layers,
     history: alignHistory(parsed.history, layers.length),
     format: manifest.format,
-  };
-}
-
-function dated(config: ImageConfig, history: History | undefined): ImageConfig {
-  return history?.created === undefined ? config : { ...config, created: history.created };
-}
-
-/** With one more layer on top; `created` becomes the history entry's. */
-export function withLayer(image: Image, layer: Layer, history: Omit<History, "emptyLayer">): Image {
-  const entry = { ...history, emptyLayer: false };
-  return {
-    ...image,
-    config: dated(image.config, entry),
-    layers: [...image.layers, layer],
-    history: [...image.history, entry],
-  };
-}
-
-/** With fields of the config replaced, and a history entry that has no layer where one is given. */
-export function withConfig(
-  image: Image,
-  patch: ConfigPatch,
-  history?: Omit<History, "emptyLayer">,
-): Image {
-  const entry = history && { ...history, emptyLayer: true };
-  const merged = Object.entries({ ...image.config, ...patch }).filter(
-    ([, value]) => value !== undefined,
-  );
-  return {
-    ...image,
-    config: dated(Object.fromEntries(merged) as unknown as ImageConfig, entry),
-    history: entry === undefined ? image.history : [...image.history, entry],
   };
 }
 

@@ -3,8 +3,9 @@ import { expect, test } from "vitest";
 import { TsbuildError } from "../../src/errors.js";
 import { parseConfig, serializeConfig } from "../../src/oci/config.js";
 import { diffIdFromHex } from "../../src/oci/digest.js";
-import { scratchImage, withConfig } from "../../src/oci/image.js";
+import { scratchImage } from "../../src/oci/image.js";
 import type { Image } from "../../src/oci/types.js";
+import { withConfig } from "../support/image-steps.js";
 
 const DIFF_ID = diffIdFromHex("ab".repeat(32));
 const encode = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));

@@ -1,17 +1,12 @@
 import { expect, test } from "vitest";
 import { parseConfig } from "../../src/oci/config.js";
 import { diffIdFromHex, digestFromHex, digestOf } from "../../src/oci/digest.js";
-import {
-  imageOf,
-  scratchImage,
-  serializeImage,
-  withConfig,
-  withLayer,
-} from "../../src/oci/image.js";
+import { imageOf, scratchImage, serializeImage } from "../../src/oci/image.js";
 import { parseManifest } from "../../src/oci/manifest.js";
 import { layerMediaType } from "../../src/oci/media-types.js";
 import { parseReference } from "../../src/oci/reference.js";
 import type { History, Layer } from "../../src/oci/types.js";
+import { withConfig, withLayer } from "../support/image-steps.js";
 
 const AMD64 = { os: "linux", architecture: "amd64" };
 const layer = (byte: string): Layer => ({
@@ -21,32 +16,6 @@ const layer = (byte: string): Layer => ({
     size: 1,
   },
   diffId: diffIdFromHex(byte.repeat(32)),
-});
-
-test("layers and settings are added to a new value; the old one stays as it was", () => {
-  const scratch = scratchImage(AMD64);
-  const one = withLayer(scratch, layer("aa"), {
-    created: "2024-01-01T00:00:00Z",
-    createdBy: "COPY",
-  });
-  const two = withConfig(one, { env: ["A=b"], cmd: ["x"] }, { createdBy: "ENV A=b" });
-  expect(scratch.layers).toEqual([]);
-  expect(one.config.env).toEqual([]);
-  expect(one.config.created).toBe("2024-01-01T00:00:00Z");
-  expect(two.config.env).toEqual(["A=b"]);
-  expect(two.config.created).toBe("2024-01-01T00:00:00Z");
-  expect(two.history).toEqual([
-    { created: "2024-01-01T00:00:00Z", createdBy: "COPY", emptyLayer: false },
-    { createdBy: "ENV A=b", emptyLayer: true },
-  ]);
-});
-
-test("undefined takes a setting away, and a change without history adds none", () => {
-  const image = withConfig(scratchImage(AMD64), { cmd: ["x"], stopSignal: "9" });
-  const cleared = withConfig(image, { cmd: undefined });
-  expect(cleared.config).not.toHaveProperty("cmd");
-  expect(cleared.config.stopSignal).toBe("9");
-  expect(cleared.history).toEqual([]);
 });
 
 test.each(["oci", "docker"] as const)(

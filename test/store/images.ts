@@ -4,10 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { diffIdFromHex, digestOf, hexOf } from "../../src/oci/digest.js";
-import { scratchImage, serializeImage, withConfig, withLayer } from "../../src/oci/image.js";
+import { scratchImage, serializeImage } from "../../src/oci/image.js";
 import { layerMediaType } from "../../src/oci/media-types.js";
 import type { Compression, ImageFormat } from "../../src/oci/types.js";
 import type { OutputImage } from "../../src/store/index.js";
+import { withConfig, withLayer } from "../support/image-steps.js";
 
 /** The bytes of a tar with these files, made by tar itself. */
 export function tarOf(files: Readonly<Record<string, string>>): Buffer {
