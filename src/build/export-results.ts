@@ -1,5 +1,5 @@
 import type { Digest } from "../oci/digest.js";
-import { DOCKER_HUB, formatReference, formatRepository, type Reference } from "../oci/reference.js";
+import { dockerName, formatReference, formatRepository, type Reference } from "../oci/reference.js";
 import { writeTextFile } from "../store/index.js";
 import { topOf, type Exported } from "./export-image.js";
 import type { BuildOptions } from "./options.js";
@@ -31,11 +31,6 @@ export async function writeResults(
 
 function tagged(reference: Reference): string {
   return formatReference({ ...reference, tag: reference.tag ?? "latest" });
-}
-
-/** Docker's tools leave the Hub's host name short. */
-function dockerName(reference: Reference): string {
-  return tagged(reference).replace(`${DOCKER_HUB}/`, "docker.io/");
 }
 
 /** Docker's image id. */

@@ -99,6 +99,12 @@ export function formatReference(reference: Reference): string {
   return `${formatRepository(reference)}${tag}${digest}`;
 }
 
+/** The whole name as Docker's tools have it: with a tag, and `docker.io` for the Hub. */
+export function dockerName(reference: Reference): string {
+  const registry = reference.registry === DOCKER_HUB ? "docker.io" : reference.registry;
+  return formatReference({ ...withDefaultTag(reference), registry });
+}
+
 /** As people write it: Docker Hub's host and `library/` left out, where what is left still names the same repository. */
 export function familiarName(reference: Reference): string {
   const text = formatReference(reference);

@@ -9,7 +9,7 @@ import {
 import { createSemaphore } from "../internal/semaphore.js";
 import { hexOf } from "../oci/digest.js";
 import { serializeIndex } from "../oci/manifest.js";
-import type { Reference } from "../oci/reference.js";
+import { dockerName, type Reference } from "../oci/reference.js";
 import type { Descriptor } from "../oci/types.js";
 import { failure } from "./failure.js";
 import { holdsContent, writeHashed } from "./hashed-file.js";
@@ -18,6 +18,8 @@ import { removeTree } from "./remove-tree.js";
 
 /** image-spec/annotations.md: the tag, in an index.json. */
 export const REF_NAME = "org.opencontainers.image.ref.name";
+/** What containerd and Docker call the image by, in an index.json. */
+export const IMAGE_NAME = "io.containerd.image.name";
 /** image-spec/image-layout.md */
 export const LAYOUT_FILE = "oci-layout";
 export const LAYOUT_VERSION = "1.0.0";
@@ -116,18 +118,20 @@ async function placeBlobs(
   throw signal.aborted ? signal.reason : stop.signal.reason;
 }
 
-/** What names the image in a layout's index.json. */
-export function layoutEntry(
+/** What names the image in a layout's index.json: an entry for each name, as BuildKit writes it; without names one. */
+export function layoutEntries(
   image: OutputImage | OutputIndex,
   references: readonly Reference[],
-): Descriptor {
+): readonly Descriptor[] {
   const { descriptor } = image.manifest;
-  const tag = references.find((reference) => reference.tag !== undefined)?.tag;
-  return {
-    ...descriptor,
-    ...(tag === undefined ? {} : { annotations: { ...descriptor.annotations, [REF_NAME]: tag } }),
-    ...("platform" in image && image.platform !== undefined ? { platform: image.platform } : {}),
-  };
+  const platform =
+    "platform" in image && image.platform !== undefined ? { platform: image.platform } : {};
+  const named = references.filter(({ tag }) => tag !== undefined);
+  if (named.length === 0) return [{ ...descriptor, ...platform }];
+  return named.map((reference) => {
+    const names = { [IMAGE_NAME]: dockerName(reference), [REF_NAME]: reference.tag ?? "" };
+    return { ...descriptor, annotations: { ...descriptor.annotations, ...names }, ...platform };
+  });
 }
 
 /** The index comes last: until it is there, or while the former one is, no reader sees a part of the image. */
@@ -146,7 +150,7 @@ async function fill(
   });
   await placeBlobs(directory, blobsOf(image), signal);
   signal.throwIfAborted();
-  const index = serializeIndex("oci", [layoutEntry(image, references)]);
+  const index = serializeIndex("oci", layoutEntries(image, references));
   await onDisk(path, () => writeFileAtomic(join(path, "index.json"), index.bytes));
 }
 
@@ -170,9 +174,9 @@ async function create(
 }
 
 /**
- * Writes an image, or an index of images, as an OCI layout with exactly one entry, complete or absent: a new directory appears whole; in an
+ * Writes an image, or an index of images, as an OCI layout with an entry for each of its names, complete or absent: a new directory appears whole; in an
  * existing layout the image takes the place of the former one by the last step, and blobs that are there are used (after
- * their hashes were checked). The first tag of `references` becomes the image's `ref.name`.
+ * their hashes were checked). Tags of `references` become `ref.name`s.
  * @throws TsbuildError STORE_FAILED when another directory stands there, the disk refuses, or a source is damaged
  */
 export async function writeOciLayout(

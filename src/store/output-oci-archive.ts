@@ -2,7 +2,7 @@ import { hexOf } from "../oci/digest.js";
 import { encodeJson } from "../oci/json.js";
 import { serializeIndex } from "../oci/manifest.js";
 import type { Reference } from "../oci/reference.js";
-import { LAYOUT_FILE, LAYOUT_VERSION, layoutEntry } from "./oci-layout.js";
+import { LAYOUT_FILE, LAYOUT_VERSION, layoutEntries } from "./oci-layout.js";
 import { writeArchive } from "./output-archive.js";
 import { blobsOf, type OutputImage, type OutputIndex } from "./output-image.js";
 
@@ -17,7 +17,7 @@ export async function writeOciArchive(
   references: readonly Reference[],
   signal: AbortSignal,
 ): Promise<void> {
-  const index = serializeIndex("oci", [layoutEntry(image, references)]);
+  const index = serializeIndex("oci", layoutEntries(image, references));
   await writeArchive(
     path,
     "the OCI archive",

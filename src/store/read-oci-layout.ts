@@ -7,11 +7,9 @@ import { isIndex } from "../oci/media-types.js";
 import { formatPlatform } from "../oci/platform.js";
 import type { Descriptor, Platform } from "../oci/types.js";
 import { readHashed } from "./hashed-file.js";
-import { LAYOUT_FILE, LAYOUT_VERSION, REF_NAME } from "./oci-layout.js";
+import { IMAGE_NAME, LAYOUT_FILE, LAYOUT_VERSION, REF_NAME } from "./oci-layout.js";
 import type { OutputBytes } from "./output-image.js";
 
-/** What containerd writes beside the tag: the full name. */
-const IMAGE_NAME = "io.containerd.image.name";
 /** Bytes; registries refuse larger manifests, and what we read whole has to be bounded. */
 const MAX_DOCUMENT = 4 * 1024 * 1024;
 /** An index may name an index; one that names itself cannot exist, but a chain could be made long. */
@@ -114,7 +112,8 @@ function candidates(
 
 /** One of the entries: the only one, else the one for the platform. */
 function choose(path: string, entries: readonly Descriptor[], platform: Platform): Descriptor {
-  const [only, second] = entries;
+  // Each of an image's names has an entry.
+  const [only, second] = new Map(entries.map((one) => [one.digest, one])).values();
   if (only !== undefined && second === undefined) return only;
   const best = selectManifest(entries, platform);
   if (best !== undefined) return best;

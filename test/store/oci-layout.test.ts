@@ -70,13 +70,48 @@ test("a new layout holds the image, its tag, and nothing else", async () => {
     manifests: [
       {
         ...image.manifest.descriptor,
-        annotations: { "org.opencontainers.image.ref.name": "v1" },
+        annotations: {
+          "io.containerd.image.name": "example.com/app:v1",
+          "org.opencontainers.image.ref.name": "v1",
+        },
         platform: { architecture: "amd64", os: "linux" },
       },
     ],
   });
   expect(await readdir(join(path, ".."))).toEqual(["layout"]);
   expect(await readdir(join(path, "blobs/sha256"))).toHaveLength(4);
+});
+
+test("every name has an entry, which finds the image by tag, by name, or with neither", async () => {
+  const image = small();
+  const path = join(root, "named");
+  const names = ["example.com/app:v1", "busybox:v2"].map(parseReference);
+  await writeOciLayout(path, image, names, signal);
+  const { manifests } = (await json(path, "index.json")) as {
+    manifests: { annotations: object }[];
+  };
+  expect(manifests.map(({ annotations }) => annotations)).toEqual([
+    {
+      "io.containerd.image.name": "example.com/app:v1",
+      "org.opencontainers.image.ref.name": "v1",
+    },
+    {
+      "io.containerd.image.name": "docker.io/library/busybox:v2",
+      "org.opencontainers.image.ref.name": "v2",
+    },
+  ]);
+  const layout = await openOciLayout(path, signal);
+  const platform = { os: "linux", architecture: "amd64" };
+  for (const name of [undefined, "v1", "v2", "docker.io/library/busybox:v2"]) {
+    const { descriptor } = await layout.resolve(name, platform, signal);
+    expect(descriptor.digest).toBe(image.manifest.descriptor.digest);
+  }
+  for (const tag of ["v1", "v2"]) {
+    const inspected = execFileSync("skopeo", ["inspect", `oci:${path}:${tag}`], {
+      encoding: "utf8",
+    });
+    expect(JSON.parse(inspected)).toMatchObject({ Digest: image.manifest.descriptor.digest });
+  }
 });
 
 test("without a tag the image has no name", async () => {
