@@ -26,11 +26,7 @@ export async function placeMainContext(
   if (place.kind === "directory") {
     return { directory: below === "" ? place.path : `${place.path}/${below}`, fetched: false };
   }
-  const top = await fetcher.directoryOf(
-    keepingGit(place, options),
-    "context",
-    place.kind !== "tar",
-  );
+  const top = await fetcher.directoryOf(asAsked(place, options), "context", place.kind !== "tar");
   // A link may lead out of what was fetched.
   const wrong = findNonDirectory(top, below);
   if (wrong === undefined)
@@ -41,14 +37,25 @@ export async function placeMainContext(
   );
 }
 
-/** BuildKit's build argument for it; what the address itself says comes first. */
-function keepingGit(
+/** What Go reads as true. */
+const TRUE: ReadonlySet<string> = new Set(["1", "t", "T", "true", "TRUE", "True"]);
+
+/** BuildKit's build arguments for it; what the address itself says comes first. */
+function asAsked(
   place: RemotePlace,
-  { buildArgs }: Pick<BuildOptions, "buildArgs">,
+  { buildArgs, environment }: Pick<BuildOptions, "buildArgs" | "environment">,
 ): RemotePlace {
-  const keep = buildArgs?.["BUILDKIT_CONTEXT_KEEP_GIT_DIR"];
-  if (place.kind !== "git" || (keep !== "1" && keep !== "true")) return place;
-  return { ...place, ref: { keepGitDir: true, ...place.ref } };
+  if (place.kind !== "git") return place;
+  const keep = TRUE.has(buildArgs?.["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] ?? "");
+  const isDated =
+    (buildArgs?.["SOURCE_DATE_EPOCH"] ?? environment?.["SOURCE_DATE_EPOCH"] ?? "") !== "";
+  const ref = {
+    ...(keep ? { keepGitDir: true } : {}),
+    // Else the files would have the time of the checkout.
+    ...(isDated ? { mtime: "commit" as const } : {}),
+    ...place.ref,
+  };
+  return { ...place, ref };
 }
 
 /** @throws TsbuildError USAGE */

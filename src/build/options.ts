@@ -87,6 +87,8 @@ export interface BuildOptions {
   readonly imageFormat?: ImageFormat;
   /** Times become `SOURCE_DATE_EPOCH` (a build argument or the environment's), or 0. */
   readonly reproducible?: boolean;
+  /** Later times of files become `SOURCE_DATE_EPOCH`; without one they stay. Every output has the same image. */
+  readonly rewriteTimestamp?: boolean;
 
   /** Where blobs and unpacked layers are kept between builds. Default: `$TSBUILD_STORE`, `$XDG_CACHE_HOME/tsbuild`, `~/.cache/tsbuild`. */
   readonly store?: string;

@@ -12,7 +12,8 @@ import type { BuildOptions } from "./options.js";
 import { readDockerfile } from "./read-dockerfile.js";
 import { secretSource } from "./secrets.js";
 import { agentSource, readAgents, type SshBackend } from "./ssh/sources.js";
-import { solveOptions, sourceDateEpoch } from "./solve-options.js";
+import { solveOptions } from "./solve-options.js";
+import { withEpoch } from "./source-date-epoch.js";
 import { workerStarter } from "./worker-starter.js";
 
 /** What one platform is built from. */
@@ -45,8 +46,12 @@ export async function planBuild(options: BuildOptions, fetcher: ContextFetcher):
   const agents = await readAgents(options);
   const context = await placeMainContext(options, fetcher);
   const { dockerfile, path } = await readOnce(options, context, solving, fetcher);
-  const plans = solving.map((one) => planFor(dockerfile, options, one, contexts));
-  const { remote } = fetcher;
+  const { remote, signal } = fetcher;
+  const epoch = { options, dockerfile, remote, signal };
+  const plans: PlatformPlan[] = [];
+  for (const one of solving) {
+    plans.push(await withEpoch(planFor(dockerfile, options, one, contexts), epoch));
+  }
   return { dockerfile, path, context, plans, contexts, secret, agents, remote };
 }
 
@@ -57,6 +62,10 @@ export async function openBuild(
   { registry, cleanup, emit, signal }: OpenInput,
 ): Promise<SharedInput> {
   const environment = options.environment ?? {};
+  const isDated = plans.every((one) => one.options.sourceDateEpoch !== undefined);
+  if (options.rewriteTimestamp === true && !isDated) {
+    emit({ type: "notice", message: "rewrite-timestamp does nothing without a SOURCE_DATE_EPOCH" });
+  }
   const context = cleanup.use(await openContext(main.directory, path, signal));
   const store = cleanup.use(await openStore(storeDirectory(options.store, environment), signal));
   return {
@@ -106,9 +115,5 @@ function planFor(
     targetPlatform,
     contexts: new Set(contexts.keys()),
   });
-  const epoch = sourceDateEpoch(options, plan.globalArgs.get("SOURCE_DATE_EPOCH"));
-  return {
-    plan,
-    options: { ...solving, ...(epoch === undefined ? {} : { sourceDateEpoch: epoch }) },
-  };
+  return { plan, options: solving };
 }

@@ -19,14 +19,14 @@ export async function solveOptions(options: BuildOptions): Promise<readonly Solv
   }
   const platforms = platform === undefined ? [undefined] : uniquePlatforms(platform);
   const shared = {
-    buildArgs: new Map(Object.entries(options.buildArgs ?? {})),
+    buildArgs: buildArgs(options),
     labels: new Map(Object.entries(options.labels ?? {})),
     buildPlatform,
     platformRequested: platform !== undefined,
-    compression: compression ?? "gzip",
+    compression: leavesNothingPacked(options) ? "none" : (compression ?? "gzip"),
     ...(compressionLevel === undefined ? {} : { compressionLevel }),
     ...(imageFormat === undefined ? {} : { imageFormat }),
-    rewriteTimestamp: options.reproducible ?? false,
+    rewriteTimestamp: options.reproducible === true || options.rewriteTimestamp === true,
     hosts: await readOr("/etc/hosts", LOCALHOST),
     resolvConf: await readOr("/etc/resolv.conf", ""),
     step: stepOptions(options),
@@ -39,27 +39,20 @@ function uniquePlatforms(text: string): readonly Platform[] {
   return [...new Map(platforms.map((one) => [formatPlatform(one), one])).values()];
 }
 
-/**
- * https://reproducible-builds.org/specs/source-date-epoch/
- * @param declared what the Dockerfile's global ARG says, with the build arguments in it
- * @throws TsbuildError USAGE
- */
-export function sourceDateEpoch(
-  options: BuildOptions,
-  declared: string | undefined,
-): number | undefined {
-  const named =
-    options.buildArgs?.["SOURCE_DATE_EPOCH"] ??
-    declared ??
-    options.environment?.["SOURCE_DATE_EPOCH"] ??
-    "";
-  if (named === "") return options.reproducible === true ? 0 : undefined;
-  if (!/^\d{1,12}$/.test(named)) {
-    throw new TsbuildError("USAGE", `invalid SOURCE_DATE_EPOCH: "${named}"`, {
-      hint: "expected seconds since 1970-01-01, as date +%s prints them",
-    });
-  }
-  return Number(named);
+/** The environment's SOURCE_DATE_EPOCH is a build argument, as in buildx, unless there is one. */
+function buildArgs({ buildArgs: given = {}, environment = {} }: BuildOptions): Map<string, string> {
+  const epoch = environment["SOURCE_DATE_EPOCH"] ?? "";
+  return new Map(Object.entries(epoch === "" ? given : { SOURCE_DATE_EPOCH: epoch, ...given }));
+}
+
+/** Files alone are made of the image: its layers are read here once, and go nowhere. */
+function leavesNothingPacked(options: BuildOptions): boolean {
+  const { outputs = [], destinations = [], tarPath, ociLayoutPath } = options;
+  const named = [options.digestFile, options.metadataFile, options.imageNameWithDigestFile];
+  const asked = [...named, options.imageNameTagWithDigestFile, tarPath, ociLayoutPath];
+  const isFiles =
+    outputs.length > 0 && outputs.every(({ type }) => type === "local" || type === "tar");
+  return isFiles && destinations.length === 0 && asked.every((path) => path === undefined);
 }
 
 async function readOr(path: string, otherwise: string): Promise<string> {

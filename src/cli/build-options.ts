@@ -1,6 +1,6 @@
 import type { BuildOptions } from "../index.js";
 import { secrets, sshAgents } from "./secrets.js";
-import { outputs } from "./outputs.js";
+import { outputs, rewritesTimestamps } from "./outputs.js";
 import type { FlagName } from "./flags.js";
 import type { ParsedFlags } from "./parse-flags.js";
 import { shmSize, ulimit } from "./step-options.js";
@@ -49,6 +49,7 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     compressionLevel: level(text("compression-level")),
     imageFormat: text("image-format"),
     reproducible: flag("reproducible"),
+    rewriteTimestamp: rewritesTimestamps(list("output")) || undefined,
     store: text("store"),
     driver: text("driver"),
     insecurePush: flag("insecure"),

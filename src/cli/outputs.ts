@@ -3,21 +3,22 @@ import { UsageError } from "./usage-error.js";
 
 /** What `-` is to the library. */
 export const STDOUT = "/dev/stdout";
+/** Concerns the image, and so every output. */
+const REWRITE = "rewrite-timestamp";
 /** Fields of each type beside `type`. */
 const FIELDS: Readonly<Record<string, readonly string[]>> = {
   local: ["dest"],
   tar: ["dest"],
-  oci: ["dest", "tar"],
-  docker: ["dest"],
-  image: ["name", "push"],
-  registry: ["name"],
+  oci: ["dest", "tar", REWRITE],
+  docker: ["dest", REWRITE],
+  image: ["name", "push", REWRITE],
+  registry: ["name", REWRITE],
 };
 /** buildx's fields that are flags here. */
 const FLAGS: Readonly<Record<string, string>> = {
   compression: "--compression",
   "compression-level": "--compression-level",
   "oci-mediatypes": "--image-format",
-  "rewrite-timestamp": "--reproducible",
 };
 const TRUE: ReadonlySet<string> = new Set(["1", "t", "T", "true", "TRUE", "True"]);
 const FALSE: ReadonlySet<string> = new Set(["0", "f", "F", "false", "FALSE", "False"]);
@@ -28,6 +29,13 @@ export function outputs(given: readonly string[]): readonly Output[] {
   const toStdout = all.filter((output) => "dest" in output && output.dest === STDOUT);
   if (toStdout.length < 2) return all;
   throw new UsageError("standard output takes one --output", "name files for the others");
+}
+
+/** Whether one of them asks for `rewrite-timestamp`. @throws UsageError */
+export function rewritesTimestamps(given: readonly string[]): boolean {
+  return given
+    .filter((text) => /[=,]/.test(text))
+    .some((text) => readSwitch(text, readFields(text), REWRITE) ?? false);
 }
 
 function readOutput(text: string): Output {
