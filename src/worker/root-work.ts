@@ -29,6 +29,7 @@ import { openMountCalls } from "./linux/mount.js";
 import { openPlaceCalls } from "./linux/place.js";
 import { openProcessCalls } from "./linux/process.js";
 import { openLowerDirectories } from "./snapshot/lower-directories.js";
+import { pruneUpper } from "./snapshot/prune-upper.js";
 import { awaitClock, compareScan, scan, scanChanges } from "./snapshot/scan.js";
 import { type ScanRecords, transferOf } from "./snapshot/scan-records.js";
 import { upperChanges } from "./snapshot/upper-changes.js";
@@ -163,6 +164,11 @@ async function sealUpper(
       if (inside) door.enter(upper);
     }
   });
+  door.enter(upper);
+  inside = true;
+  pruneUpper({ calls, lowers, signal });
+  inside = false;
+  door.leave();
   const clamp = clampMtimeNs === undefined ? {} : { clampMtimeNs };
   const walk = upperChanges({ calls, before, lowers, ...clamp });
   let changes = 0;
