@@ -31,7 +31,7 @@ export function readCheck(text: string, span: Span): CheckOptions {
   const refuse = (option: string): never =>
     fail("check", `failed to parse check options: invalid check option "${option}"`, span);
   const trimmed = trimSpaces(text);
-  for (const part of trimmed === "" ? [] : trimmed.split(";")) {
+  for (const part of trimmed === "" ? [] : splitOptions(trimmed)) {
     const equals = part.indexOf("=");
     if (equals < 0) refuse(part);
     const value = part.slice(equals + 1);
@@ -42,6 +42,13 @@ export function readCheck(text: string, span: Span): CheckOptions {
     else refuse(key);
   }
   return { skip, experimental, error };
+}
+
+/** At most three, of which the last one keeps any further `;`. */
+function splitOptions(text: string): readonly string[] {
+  const [first = "", second, ...rest] = text.split(";");
+  if (second === undefined) return [first];
+  return rest.length === 0 ? [first, second] : [first, second, rest.join(";")];
 }
 
 /** Whether a rule is on for an instruction with these comments above it. */

@@ -59,7 +59,8 @@ export class DirectiveReader {
     if (name === "syntax") this.#syntax = flag;
     else if (name === "check") {
       this.#check = flag;
-      this.#options = readCheck(flag.value, flag.span);
+      // The options end at the first blank, as in BuildKit.
+      this.#options = readCheck(flag.value.split(" ")[0] ?? "", flag.span);
     } else if (flag.value === "\\" || flag.value === "`") {
       this.#escape = { value: flag.value, span: flag.span };
     } else {

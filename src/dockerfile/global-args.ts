@@ -1,4 +1,4 @@
-import { formatPlatform } from "../oci/platform.js";
+import { describePlatform, formatPlatform } from "../oci/platform.js";
 import type { Platform } from "../oci/types.js";
 import type { Problems } from "./diagnostic.js";
 import { expand } from "./expand.js";
@@ -19,7 +19,7 @@ export function automaticArgs(
   const { buildPlatform, targetPlatform } = options;
   const args = new Map<string, string>([
     ...describe("BUILD", buildPlatform, formatPlatform(buildPlatform)),
-    ...describe("TARGET", targetPlatform, withVersion(targetPlatform)),
+    ...describe("TARGET", targetPlatform, describePlatform(targetPlatform)),
     ["TARGETSTAGE", targetStage],
   ]);
   for (const name of args.keys()) {
@@ -27,12 +27,6 @@ export function automaticArgs(
     if (given !== undefined) args.set(name, given);
   }
   return args;
-}
-
-/** `windows(10.0.17763)/amd64`, as containerd prints a platform with its version. */
-function withVersion(platform: Platform): string {
-  if (platform.osVersion === undefined) return formatPlatform(platform);
-  return formatPlatform({ ...platform, os: `${platform.os}(${platform.osVersion})` });
 }
 
 /**

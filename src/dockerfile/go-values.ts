@@ -35,6 +35,19 @@ function invalid(text: string): never {
   throw new DurationError(`time: invalid duration ${JSON.stringify(text)}`);
 }
 
+/** In floating point, as Go has it, once the digits that fit are read: the last nanosecond depends on that. */
+function fractionOf(digits: string, scale: bigint): bigint {
+  let value = 0n;
+  let power = 1;
+  for (const digit of digits) {
+    const next = value * 10n + BigInt(digit);
+    if (value > MAX_INT64 / 10n || next > MAX_INT64 + 1n) break;
+    value = next;
+    power *= 10;
+  }
+  return BigInt(Math.trunc(Number(value) * (Number(scale) / power)));
+}
+
 /** `1h2.5m`, and so on: nanoseconds, negative with a sign. @throws DurationError */
 export function parseDuration(text: string): bigint {
   const [, sign = "", body = ""] = /^([-+]?)(.*)$/s.exec(text) ?? [];
@@ -56,20 +69,24 @@ export function parseDuration(text: string): bigint {
     }
     total += BigInt(whole === "" ? "0" : whole) * scale;
     const digits = (fraction ?? "").slice(0, MAX_DIGITS);
-    if (digits !== "") total += (BigInt(digits) * scale) / 10n ** BigInt(digits.length);
+    if (digits !== "") total += fractionOf(digits, scale);
     if (total > MAX_INT64) invalid(text);
     rest = rest.slice(all.length);
   }
   return sign === "-" ? -total : total;
 }
 
+/** A number as Go's ParseFloat reads it, but for the forms that nobody writes; then a unit, a bare `b`, or neither. */
+const SIZE = /^(\+?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?) ?(?:([kmgtp])(?:i?b)?|b)?$/i;
+
 /** Bytes of `64m`, `1.5 GiB`, `100`: docker's go-units, where every unit is a power of 1024. */
 export function parseSize(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?$/i.exec(text);
+  const match = SIZE.exec(text);
   if (match === null) return undefined;
   const [, number = "", unit = ""] = match;
   const power = unit === "" ? 0 : "kmgtp".indexOf(unit.toLowerCase()) + 1;
-  return Math.trunc(Number(number) * 1024 ** power);
+  const bytes = Math.trunc(Number(number) * 1024 ** power);
+  return bytes <= Number.MAX_SAFE_INTEGER ? bytes : undefined;
 }
 
 /** As Go's `%q` prints a text, near enough for a message. */

@@ -12,9 +12,11 @@ export {
   lintBasePlatform,
   lintIgnored,
   lintPort,
+  lintShellForm,
   lintUnset,
   lintWorkdir,
 } from "./lint/expanded.js";
+export { lintTriggers } from "./lint/index.js";
 export { isSecretName } from "./lint/instructions.js";
 export { parseDockerfile, parseTrigger, type ParseOptions } from "./parse.js";
 export { planStages, withTriggers } from "./plan.js";

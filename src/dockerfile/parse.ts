@@ -33,13 +33,17 @@ export interface ParseOptions {
 /** Reading ends after these: what has so many errors is no Dockerfile. */
 const MAX_ERRORS = 1_000;
 
+/** What is wrong with a trigger in these ways is an error where it is written; all else only where it is run, as in BuildKit. */
+const READ_AT_ONCE: ReadonlySet<string> = new Set(["json-array", "pairs"]);
+
 type Body = Exclude<Instruction, From>;
 
 /** Reads lines into instructions, going on after an error. */
 class FileReader {
   readonly problems = new Problems();
   readonly lines: Lines;
-  readonly blanks: { readonly line: LogicalLine; readonly span: Span }[] = [];
+  /** The first blank line of each instruction that has any. */
+  readonly blanks: Span[] = [];
 
   constructor(file: SourceFile) {
     this.lines = new Lines(file, this.problems);
@@ -51,7 +55,7 @@ class FileReader {
       const line = this.problems.attempt(() => this.lines.next() ?? "end");
       if (line === undefined || line === "end") return;
       const blank = line.blanks[0];
-      if (blank !== undefined) this.blanks.push({ line, span: blank });
+      if (blank !== undefined) this.blanks.push(blank);
       const before = this.problems.errors.length;
       const instruction = this.problems.attempt(() => this.#read(line));
       yield this.problems.errors.length > before ? undefined : instruction;
@@ -92,8 +96,14 @@ class FileReader {
     const heredocs = this.#heredocs(keyword, inner.rest, true);
     const own = new Problems();
     own.attempt(() => readInstruction({ ...inner, comments: [], heredocs }, own));
-    for (const { message, span } of own.errors) {
-      this.problems.warn("InvalidOnbuildTrigger", `ONBUILD trigger is not valid: ${message}`, span);
+    for (const { message, span, code, hint } of own.errors) {
+      if (READ_AT_ONCE.has(code)) this.problems.error(code, message, span, hint);
+      else
+        this.problems.warn(
+          "InvalidOnbuildTrigger",
+          `ONBUILD trigger is not valid: ${message}`,
+          span,
+        );
     }
     const trigger = withBodies(onbuildTrigger(statement), heredocs);
     return { ...common("ONBUILD", statement), trigger };

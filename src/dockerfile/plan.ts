@@ -6,11 +6,12 @@ import { expand } from "./expand.js";
 import { automaticArgs, evaluateGlobals } from "./global-args.js";
 import { quote } from "./go-values.js";
 import { type ExpandedFrom, lintDefaultArgs, lintFrom } from "./lint/from.js";
-import { lintStage, stagesWithShell } from "./lint/index.js";
+import { lintStage } from "./lint/index.js";
 import { LintReport } from "./lint/report.js";
 import { readTrigger } from "./parse.js";
 import {
   checkCircles,
+  checkReference,
   matchContext,
   nameOf,
   type Names,
@@ -70,7 +71,6 @@ function withNeeds(plan: Omit<StagePlan, "stages">, linted: ReadonlySet<number>)
   const problems = new Problems();
   const needed = new Set([plan.target]);
   const all = [...plan.all];
-  const shells = stagesWithShell(all);
   const warnings = [...plan.warnings];
   // Needs point backwards only, so one pass from the target finds them all.
   for (const before of plan.all.slice(0, plan.target + 1).toReversed()) {
@@ -82,8 +82,7 @@ function withNeeds(plan: Omit<StagePlan, "stages">, linted: ReadonlySet<number>)
     for (const need of planned.needs) needed.add(need);
     all[index] = planned;
     if (linted.has(index)) continue;
-    const hasShell = planned.base.kind === "stage" && shells.has(planned.base.index);
-    warnings.push(...lintStage(planned.stage, hasShell, plan.check));
+    warnings.push(...lintStage(planned, plan.check));
   }
   problems.throwAny();
   const stages = new Map([...all.entries()].filter(([index]) => needed.has(index)));
@@ -195,7 +194,7 @@ class Planner {
   #platform(
     from: From,
   ): { value: Platform; expansion: NonNullable<ExpandedFrom["platform"]> } | undefined {
-    if (from.platform === undefined) return undefined;
+    if (from.platform === undefined || from.platform.value.text === "") return undefined;
     const { value: word, span } = from.platform;
     const used = new Set<string>();
     const expansion = { ...expand(word, this.#scope(used)), used };
@@ -220,9 +219,10 @@ class Planner {
     if (index !== undefined) return { kind: "stage", index };
     if (image === "scratch") return { kind: "scratch" };
     const context = matchContext(image, this.contexts);
-    return context === undefined
-      ? { kind: "image", name: image }
-      : { kind: "context", name: context };
+    if (context !== undefined) return { kind: "context", name: context };
+    // Also where nothing needs the stage.
+    if (image !== "") this.#problems.attempt(() => checkReference(image, stage.from.image.span));
+    return { kind: "image", name: image };
   }
 }
 

@@ -32,6 +32,16 @@ function normalized(image: string): string | undefined {
   }
 }
 
+/** Refuses what can name no image, also where nothing needs the stage. @throws Fault */
+export function checkReference(image: string, span: Span): void {
+  try {
+    parseReference(image);
+  } catch (error) {
+    if (!(error instanceof TsbuildError)) throw error;
+    fail("base-name", error.message, span, error.hint);
+  }
+}
+
 /** The stage that `COPY --from` or a mount's `from` names: by name in any case, of two the later; or by number. */
 export function findStage(
   name: string,
@@ -57,6 +67,7 @@ function usesOf(planned: PlannedStage, plan: Lookup): readonly Use[] {
     if (plan.contexts.has(name.toLowerCase())) return;
     const index = findStage(name, plan.names, plan.all.length);
     if (index !== undefined) uses.push({ index, name, span, target });
+    else if (matchContext(name, plan.contexts) === undefined) checkReference(name, span);
   };
   for (const instruction of [...planned.triggers, ...planned.stage.instructions]) {
     if (instruction.kind === "COPY" && instruction.from !== undefined) {

@@ -5,10 +5,18 @@ export function goQuote(text: string): string {
     const code = char.codePointAt(0) ?? 0;
     const named = NAMED.get(char);
     if (named !== undefined) out += named;
-    else if (code < 0x20 || code === 0x7f) out += `\\x${code.toString(16).padStart(2, "0")}`;
-    else out += char;
+    else if (PRINTABLE.test(char)) out += char;
+    else if (code < 0x20 || code === 0x7f) out += `\\x${hex(code, 2)}`;
+    else out += code > 0xffff ? `\\U${hex(code, 8)}` : `\\u${hex(code, 4)}`;
   }
   return `${out}"`;
+}
+
+/** Go's unicode.IsPrint: letters, marks, numbers, punctuation, symbols, and of all spaces the plain one. */
+const PRINTABLE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u;
+
+function hex(code: number, digits: number): string {
+  return code.toString(16).padStart(digits, "0");
 }
 
 const NAMED: ReadonlyMap<string, string> = new Map([

@@ -6,7 +6,7 @@ import { TsbuildError, unreachable } from "../errors.js";
 import type { StepSpec } from "../worker/types.js";
 import { cleanRelative } from "./copy/paths.js";
 import type { StageState, Tools } from "./types.js";
-import { scopeOf } from "./words.js";
+import { type Expanding, scopeOf, warnUnset } from "./words.js";
 
 /** What a step's `--mount` flags become. */
 export interface StepMounts {
@@ -25,10 +25,18 @@ const AGENT_MODE = 0o600;
 export function expandMounts(
   instruction: Run,
   state: StageState,
-  tools: Pick<Tools, "escape">,
+  tools: Expanding,
 ): readonly ResolvedMount[] {
+  const scope = scopeOf(state, tools);
   return instruction.mounts.map((flag) => {
-    const mount = expandMount(flag, scopeOf(state, tools));
+    const unset = new Set<string>();
+    const get = (name: string): string | undefined => {
+      const value = scope.get(name);
+      if (value === undefined) unset.add(name);
+      return value;
+    };
+    const mount = expandMount(flag, { ...scope, get });
+    warnUnset([...unset], state, tools);
     const placed = mount.type !== "secret" && mount.type !== "ssh";
     if ((placed || mount.target !== undefined) && targetOf(mount.target ?? "", state) === "/") {
       const message = 'invalid mount target "/"';

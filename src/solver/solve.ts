@@ -3,12 +3,12 @@ import type { Diagnostic } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
 import type { Image } from "../oci/types.js";
 import { dryRun, type Foreseen } from "./dry-run.js";
+import { finished } from "./finish.js";
 import { openRunServices } from "./run-services.js";
 import { openSharedServices } from "./shared-services.js";
 import type { SharedServices } from "./services.js";
 import { stageSteps } from "./stage.js";
-import { createdAt } from "./state.js";
-import type { SolveInput, SolveOptions, StageState } from "./types.js";
+import type { SolveInput } from "./types.js";
 
 /** What one platform is built from. */
 export type SolvePlan = Pick<SolveInput, "plan" | "options">;
@@ -101,21 +101,4 @@ function checkFirst(inputs: readonly SolveInput[], found: readonly Diagnostic[])
   throw new TsbuildError("DOCKERFILE_INVALID", violation, {
     hint: "the Dockerfile says check=error=true: mend what the warnings say, or skip their rules",
   });
-}
-
-/** What belongs to the result alone: the labels of the command line, the platform, the time. */
-function finished(state: StageState, options: SolveOptions): Image {
-  const { image } = state;
-  const labels = { ...image.config.labels, ...Object.fromEntries(options.labels) };
-  const created = createdAt(options) ?? image.history.at(-1)?.created ?? image.config.created;
-  return {
-    ...image,
-    format: options.imageFormat ?? image.format,
-    config: {
-      ...image.config,
-      labels,
-      ...(created === undefined ? {} : { created }),
-      platform: options.platformRequested ? options.targetPlatform : image.config.platform,
-    },
-  };
 }

@@ -1,8 +1,8 @@
-import { lintBasePlatform, parseTrigger } from "../dockerfile/index.js";
+import { lintBasePlatform, lintTriggers, parseTrigger } from "../dockerfile/index.js";
 import type { Diagnostic, PlannedStage } from "../dockerfile/types.js";
 import { unreachable } from "../errors.js";
 import { scratchImage } from "../oci/image.js";
-import { formatPlatform, normalizePlatform } from "../oci/platform.js";
+import { normalizePlatform } from "../oci/platform.js";
 import type { Image, Platform } from "../oci/types.js";
 import { initialState } from "./state.js";
 import type { SolveInput, StageInstruction, StageState } from "./types.js";
@@ -38,25 +38,34 @@ export async function startStage(
     }
     case "image": {
       const image = await from.image(base.name, platform);
-      warnPlatform(image, platform, base.name);
-      return fromImage(image, platform, base.name);
+      if (image.layers.length > 0) warnPlatform(image, platform, base.name);
+      return fromImage(image, platform, base.name, lintBase);
     }
     case "context": {
       const image = await from.contextImage(base.name, platform);
-      return fromImage(image, platform, base.name);
+      return fromImage(image, platform, base.name, lintBase);
     }
     default:
       return unreachable(base);
   }
 
+  function lintBase(left: readonly StageInstruction[]): void {
+    from.warn(lintTriggers(left, { stage }, from.input.plan.check));
+  }
+
   function warnPlatform(image: Image, wanted: Platform, name: string): void {
-    const actual = formatPlatform(normalizePlatform(image.config.platform));
-    const { check } = from.input.plan;
-    from.warn(lintBasePlatform(name, formatPlatform(wanted), actual, stage.from, check));
+    const actual = normalizePlatform(image.config.platform);
+    from.warn(lintBasePlatform(name, wanted, actual, stage.from, from.input.plan.check));
   }
 }
 
-function fromImage(image: Image, platform: Platform, name: string): StartedStage {
+function fromImage(
+  image: Image,
+  platform: Platform,
+  name: string,
+  lint: (triggers: readonly StageInstruction[]) => void,
+): StartedStage {
   const triggers = image.config.onBuild.map((text) => parseTrigger(text, `ONBUILD of ${name}`));
+  lint(triggers);
   return { state: initialState(image, platform, undefined), triggers };
 }

@@ -1,6 +1,7 @@
 import type { Image, ImageConfig, Platform } from "../oci/types.js";
 import type { SealedLayer } from "../layer/types.js";
 import type { Effect, SolveOptions, StageState } from "./types.js";
+import { joinWorkdir } from "./workdir-path.js";
 
 /** What Docker gives to an image that has no PATH. */
 export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -32,12 +33,14 @@ export function initialState(
   inherited: Pick<StageState, "env" | "args" | "workdirSet"> | undefined,
 ): StageState {
   const hasPath = base.config.env.some((pair) => splitPair(pair)[0] === "PATH");
-  const keepsEnv = hasPath || base.config.platform.os === "windows";
+  const keepsEnv = hasPath || platform.os === "windows";
   const env = keepsEnv ? base.config.env : [...base.config.env, `PATH=${DEFAULT_PATH}`];
   const variables = new Map(inherited?.env);
   for (const pair of env) variables.set(...splitPair(pair));
+  const { workingDir: left } = base.config;
+  const workingDir = left === "" ? "" : joinWorkdir(left, left, platform.os);
   return {
-    image: { ...base, config: { ...base.config, env, onBuild: [] } },
+    image: { ...base, config: { ...base.config, env, workingDir, onBuild: [] } },
     platform,
     env: variables,
     args: inherited?.args ?? [],

@@ -3,7 +3,7 @@ import type { Scope, Word } from "../dockerfile/types.js";
 import type { StageState, Tools } from "./types.js";
 
 /** What a handler needs to expand words. */
-type Expanding = Pick<Tools, "escape" | "at" | "plan" | "warn">;
+export type Expanding = Pick<Tools, "escape" | "at" | "plan" | "warn">;
 
 export function scopeOf(state: StageState, tools: Pick<Tools, "escape">): Scope {
   return { get: (name) => state.env.get(name), escape: tools.escape };
@@ -16,22 +16,25 @@ export function expand(word: Word, state: StageState, tools: Expanding): string 
   return value;
 }
 
-/** Likewise, where one word may become several (EXPOSE). */
+/** Likewise, where one word may become several (EXPOSE, whose variables BuildKit does not check). */
 export function expandAll(
   words: readonly Word[],
   state: StageState,
-  tools: Expanding,
+  tools: Pick<Tools, "escape">,
 ): readonly string[] {
   const scope = scopeOf(state, tools);
-  return words.flatMap((word) => {
-    warnUnset(expandWord(word, scope).unset, state, tools);
-    return expandWords(word, scope);
-  });
+  return words.flatMap((word) => expandWords(word, scope));
 }
+
+/** Arguments that steer the build and never reach a step's environment; nobody means a variable by them. */
+export const NOT_IN_ENVIRONMENT: ReadonlySet<string> = new Set([
+  "BUILDKIT_SBOM_SCAN_CONTEXT",
+  "BUILDKIT_SBOM_SCAN_STAGE",
+]);
 
 /** UndefinedVar, for names that nothing declares. */
 export function warnUnset(unset: readonly string[], state: StageState, tools: Expanding): void {
   if (unset.length === 0) return;
-  const declared = new Set(state.args.map(({ name }) => name));
+  const declared = new Set([...NOT_IN_ENVIRONMENT, ...state.args.map(({ name }) => name)]);
   tools.warn(lintUnset(unset, declared, state.env.keys(), tools.at, tools.plan.check));
 }

@@ -356,4 +356,12 @@ describe("ONBUILD", () => {
       "ONBUILD trigger is not valid: unknown instruction: RNU (did you mean RUN?)",
     ]);
   });
+
+  test.each([
+    ['ONBUILD CMD ["a", 1]', "when using JSON array syntax"],
+    ["ONBUILD ENV a", "ENV must have two arguments"],
+    ["ONBUILD LABEL a=b c", 'can\'t find = in "c"'],
+  ])("what cannot even be taken apart is refused at once: %s", (line, message) => {
+    expect(errorsOf(() => parse(`FROM scratch\n${line}`)).join()).toContain(message);
+  });
 });

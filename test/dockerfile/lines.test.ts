@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { parseDockerfile } from "../../src/dockerfile/index.js";
+import { parseCheck, parseDockerfile } from "../../src/dockerfile/index.js";
 import { errorsOf, one, parse } from "./support.js";
 
 /** The text of a RUN that stands alone behind a FROM. */
@@ -102,13 +102,20 @@ describe("directives", () => {
   });
 
   test("check options are read, and may be given from outside", () => {
-    const text = "# check=skip=A, B;error=true;experimental=C\nFROM scratch";
+    const text = "# check=skip=A,B;error=true;experimental=C\nFROM scratch";
     const { check } = parse(text);
     expect(check).toEqual({ skip: new Set(["A", "B"]), experimental: new Set(["C"]), error: true });
+    expect(parseCheck("skip=A, B").skip).toEqual(new Set(["A", "B"]));
     const other = parseDockerfile({ path: "Dockerfile", text }, { check: "skip=all" });
     expect(other.check).toEqual({ skip: "all", experimental: new Set(), error: false });
     expect(errorsOf(() => parseDockerfile({ path: "x", text }, { check: "no" }))).toHaveLength(1);
   });
+});
+
+test("check options end at the first blank, and a third one takes the rest", () => {
+  const { check } = parse("# check=skip=A, B;error=true\nFROM scratch");
+  expect(check).toEqual({ skip: new Set(["A", ""]), experimental: new Set(), error: false });
+  expect(parseCheck("error=1;skip=A;skip=B;C").skip).toEqual(new Set(["B;C"]));
 });
 
 describe("comments", () => {

@@ -3,26 +3,34 @@ import {
   lintBasePlatform,
   lintIgnored,
   lintPort,
+  lintShellForm,
+  lintTriggers,
   lintUnset,
   lintViolation,
   lintWorkdir,
   locate,
   parseCheck,
+  parseTrigger,
   planStages,
   type Diagnostic,
+  type StagePlan,
 } from "../../src/dockerfile/index.js";
 import { one, parse } from "./support.js";
 
 const AMD64 = { os: "linux", architecture: "amd64" };
 
-function lint(text: string, args: Record<string, string> = {}): readonly Diagnostic[] {
-  const dockerfile = parse(text);
-  const plan = planStages(dockerfile, {
+const ARM64 = { os: "linux", architecture: "arm64" };
+
+function plan(text: string, args: Record<string, string> = {}): StagePlan {
+  return planStages(parse(text), {
     buildArgs: new Map(Object.entries(args)),
     buildPlatform: AMD64,
     targetPlatform: AMD64,
   });
-  return [...dockerfile.warnings, ...plan.warnings];
+}
+
+function lint(text: string, args: Record<string, string> = {}): readonly Diagnostic[] {
+  return [...parse(text).warnings, ...plan(text, args).warnings];
 }
 
 function shown(warnings: readonly Diagnostic[]): readonly string[] {
@@ -60,13 +68,6 @@ describe("a rule fires", () => {
     [
       "FROM a AS scratch",
       [`1 ReservedStageName: Stage name should not use the same name as reserved stage "scratch"`],
-    ],
-    [
-      "FROM scratch\nCMD a\nENTRYPOINT b",
-      [
-        "2 JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals",
-        "3 JSONArgsRecommended: JSON arguments recommended for ENTRYPOINT to prevent unintended behavior related to OS signals",
-      ],
     ],
     [
       "FROM scratch\nMAINTAINER me",
@@ -167,6 +168,27 @@ test("warnings fail a build that asks for it, each rule named once", () => {
   expect(lintViolation([], parse(text).check)).toBeUndefined();
 });
 
+test.each([
+  ["#\n# check=skip=all\nFROM a AS scratch", "ReservedStageName"],
+  ["FROM a AS x\n# check=skip=all\nFROM b AS x", "DuplicateStageName"],
+  ["FROM a\n# check=skip=all\nenv a=b", "ConsistentInstructionCasing"],
+  ["# b\n# check=skip=all\nFROM a\nRUN a\\\n\nb", "NoEmptyContinuation"],
+])("a comment does not switch off a rule about more than its instruction: %j", (text, rule) => {
+  expect(lint(text).map(({ code }) => code)).toEqual([rule]);
+});
+
+test("triggers that a base image left are checked with the stage's instructions, each thing once", () => {
+  const { all, check } = plan('FROM a\nCMD ["x"]\nCMD ["y"]\nENV a b');
+  const [planned] = all;
+  const triggers = ['CMD ["z"]', "ENV c d"].map((text) => parseTrigger(text, "ONBUILD of a"));
+  const found = planned === undefined ? [] : lintTriggers(triggers, planned, check);
+  expect(found.map(({ code, span }) => [code, span.file.path])).toEqual([
+    ["LegacyKeyValueFormat", "ONBUILD of a"],
+    ["MultipleInstructionsDisallowed", "ONBUILD of a"],
+  ]);
+  expect(planned && lintTriggers([], planned, check)).toEqual([]);
+});
+
 describe("rules about expanded text", () => {
   const at = one("RUN", "RUN x");
   const check = parseCheck("");
@@ -190,16 +212,24 @@ describe("rules about expanded text", () => {
     expect(messages(lintIgnored("a", { ...at, kind: "ADD" }, check))).toEqual([
       'CopyIgnoredFile: Attempting to Add file "a" that is excluded by .dockerignore',
     ]);
-    expect(messages(lintBasePlatform("a", "linux/arm64", "linux/amd64", at, check))).toEqual([
-      'InvalidBaseImagePlatform: Base image a was pulled with platform "linux/amd64", expected "linux/arm64" for current build',
+    const windows = { os: "windows", architecture: "amd64", osVersion: "10.0.1" };
+    expect(messages(lintBasePlatform("a", ARM64, windows, at, check))).toEqual([
+      'InvalidBaseImagePlatform: Base image a was pulled with platform "windows(10.0.1)/amd64", expected "linux/arm64" for current build',
+    ]);
+    expect(messages(lintShellForm(one("CMD", "CMD a"), check))).toEqual([
+      "JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals",
+    ]);
+    // The name of nothing is no suggestion.
+    expect(messages(lintUnset(["A"], new Set(), [""], at, check))).toEqual([
+      "UndefinedVar: Usage of undefined variable '$A'",
     ]);
   });
 
   test("say nothing where nothing is", () => {
     expect(lintUnset([], new Set(), [], at, check)).toEqual([]);
-    expect(lintWorkdir("/app", at, check)).toEqual([]);
     expect(lintPort("80/tcp", at, check)).toEqual([]);
-    expect(lintBasePlatform("a", "x", "x", at, check)).toEqual([]);
+    expect(lintBasePlatform("a", ARM64, { ...ARM64, variant: "v9" }, at, check)).toEqual([]);
+    expect(lintShellForm(one("CMD", 'CMD ["a"]'), check)).toEqual([]);
     expect(lintWorkdir("app", at, parseCheck("skip=all"))).toEqual([]);
   });
 });

@@ -43,7 +43,9 @@ describe("what a stage starts from", () => {
   });
 
   test("a stage must be named in lower case; a later stage or itself is an image", () => {
-    expect(bases(plan("FROM scratch AS One\nFROM One"))).toEqual([{ kind: "image", name: "One" }]);
+    expect(errorsOf(() => plan("FROM scratch AS One\nFROM One")).join()).toContain(
+      "repository name must be lowercase",
+    );
     expect(bases(plan("FROM b AS a\nFROM scratch AS b", { target: "a" }))).toEqual([
       { kind: "image", name: "b" },
     ]);
@@ -54,8 +56,10 @@ describe("what a stage starts from", () => {
     const text = 'ARG V=1\nARG IMG=a:${V}-$TARGETARCH\nARG NONE\nFROM "$IMG"$NONE${X:-}';
     expect(bases(plan(text))).toEqual([{ kind: "image", name: "a:1-amd64" }]);
     expect(bases(plan(text, { args: { V: "2" } }))).toEqual([{ kind: "image", name: "a:2-amd64" }]);
-    expect(bases(plan(text, { args: { IMG: "$V" } }))).toEqual([{ kind: "image", name: "$V" }]);
-    expect(plan(text, { args: { V: "" } }).globalArgs.get("IMG")).toBe("a:-amd64");
+    expect(errorsOf(() => plan(text, { args: { IMG: "$V" } })).join()).toContain('"$V"');
+    expect(plan(`${text}\nFROM scratch`, { args: { V: "_" } }).globalArgs.get("IMG")).toBe(
+      "a:_-amd64",
+    );
   });
 
   test("a default that fails is not looked at when a build argument is given", () => {
@@ -79,6 +83,18 @@ describe("what a stage starts from", () => {
     ],
   ])("%s is refused", (text, expected) => {
     expect(errorsOf(() => plan(text))).toEqual([expected]);
+  });
+
+  test.each([
+    ["FROM a:\nFROM scratch", "1:6"],
+    ["FROM scratch AS a\nCOPY --from=B / /\nFROM scratch", "2:6"],
+    ["FROM scratch AS a\nRUN --mount=from=%,target=/x b\nFROM scratch", "2:5"],
+  ])("a name that no image can have is refused where nothing needs it, too: %j", (text, place) => {
+    expect(errorsOf(() => plan(text)).join()).toContain(`${place} invalid reference format`);
+  });
+
+  test("an empty platform flag is none", () => {
+    expect(plan("FROM --platform= scratch").warnings).toEqual([]);
   });
 
   test("all of them are reported together", () => {

@@ -61,7 +61,8 @@ describe("durations", () => {
     ["1h1m1s1ms1us1ns", 3_661_001_001_001n],
     ["1µs1μs", 2_000n],
     ["0.000000001s", 1n],
-    ["0.3333333333333333333h", 1_199_999_999_999n],
+    ["0.3333333333333333333h", 1_200_000_000_000n],
+    ["5.9999999999999999999999ns", 6n],
     ["9223372036854775807ns", 9_223_372_036_854_775_807n],
   ])("%s", (text, expected) => expect(parseDuration(text)).toBe(expected));
 
@@ -80,12 +81,12 @@ describe("durations", () => {
   ])("%s is refused", (text, message) => expect(() => parseDuration(text)).toThrow(message));
 });
 
-test.each(["SIGTERM", "sigterm", "KILL", "9", "SIGRTMIN+3", "RTMAX-14", "SIGRTMIN", "100"])(
+test.each(["SIGTERM", "sigterm", "KILL", "9", "SIGRTMIN+3", "RTMAX-14", "SIGRTMIN", "100", "-9"])(
   "%s is a stop signal, kept as written",
   (text) => expect(parseStopSignal(text)).toBe(text),
 );
 
-test.each(["", "0", "-9", "SIGTREM", "FOO", "RTMIN+16", "TERM "])(
+test.each(["", "0", "-0", "SIGTREM", "FOO", "RTMIN+16", "TERM "])(
   "%j is no stop signal",
   (text) => {
     expect(() => parseStopSignal(text)).toThrow(`invalid signal: ${text}`);

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { copyHistory } from "../../src/solver/instructions/copy.js";
+import type { Copy } from "../../src/dockerfile/types.js";
+import { copyHistory, expandCopy } from "../../src/solver/instructions/copy.js";
+import { fakeTools, instructionsOf, stateOf } from "./support-tools.js";
 
 const plain = { target: "/d", chown: undefined, chmod: undefined, link: false, exclude: [] };
 
@@ -13,6 +15,18 @@ describe("the history of COPY and ADD", () => {
     expect(copyHistory("COPY", copy, true)).toBe(
       "COPY --parents --chown=1:2 --chmod=u+x a b <<EOF /d # buildkit",
     );
+  });
+
+  test("heredocs come after all paths, as they are copied", () => {
+    const [copy] = instructionsOf(["COPY a <<EOF b /d\nx\nEOF"]);
+    const expanded = expandCopy(copy as Copy, stateOf(), fakeTools(copy as Copy).tools);
+    expect(copyHistory("COPY", expanded, false)).toBe("COPY a b <<EOF /d # buildkit");
+  });
+
+  test("is not made of a mode that there is not", () => {
+    const [copy] = instructionsOf(["ENV m=10000", "COPY --chmod=$m a /d"]).slice(-1);
+    const state = { ...stateOf(), env: new Map([["m", "10000"]]) };
+    expect(() => expandCopy(copy as Copy, state, fakeTools(copy as Copy).tools)).toThrow("chmod");
   });
 
   test("has no password of a URL", () => {

@@ -32,7 +32,15 @@ describe("ARG", () => {
     expect(state.image.config.env.slice(1)).toEqual(["a=env", "b=env"]);
   });
 
+  test("a name is taken as it is written, and is not warned of", async () => {
+    const { history, warned } = await after(['ARG "a b"=1 $x']);
+    expect(history).toEqual(['ARG "a b"=1 $x']);
+    expect(warned).toEqual([]);
+  });
+
   test("those that steer the build stay out of the environment", async () => {
+    const { warned } = await after(["LABEL a=$BUILDKIT_SBOM_SCAN_STAGE$other"]);
+    expect(warned.map(({ message }) => message)).toEqual(["Usage of undefined variable '$other'"]);
     const { state } = await after(["ARG BUILDKIT_SBOM_SCAN_STAGE=true"]);
     expect(state.env.has("BUILDKIT_SBOM_SCAN_STAGE")).toBe(false);
   });

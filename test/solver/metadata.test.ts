@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { ImageConfig } from "../../src/oci/types.js";
 import { after, stateOf } from "./support-tools.js";
 
 const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -28,9 +29,8 @@ describe("instructions that change the configuration alone", () => {
   });
 
   test("Windows has its own shell and no PATH of ours", async () => {
-    const { state } = await after(["CMD dir"], {
-      state: stateOf({ platform: { os: "windows", architecture: "amd64" } }),
-    });
+    const windows = { os: "windows", architecture: "amd64" };
+    const { state } = await after(["CMD dir"], { state: stateOf({ platform: windows }, windows) });
     expect(state.image.config.cmd).toEqual(["cmd", "/S", "/C", "dir"]);
     expect(state.image.config.env).toEqual([]);
   });
@@ -42,7 +42,25 @@ describe("instructions that change the configuration alone", () => {
     );
     expect(state.image.config.exposedPorts).toEqual(["22/tcp", "80/tcp", "81/udp", "82/tcp"]);
     expect(state.image.config.volumes).toEqual(["/base", "/a", "/b"]);
-    expect(history.at(-3)).toBe("EXPOSE [80/tcp 81/udp 82/tcp]");
+    expect(history.at(-3)).toBe("EXPOSE [81/udp 82/tcp 80/tcp]");
+  });
+
+  test("a volume that expands to nothing is refused", async () => {
+    await expect(after(["VOLUME /a $nothing"])).rejects.toThrow("can not be an empty string");
+  });
+
+  test("what is not printable is shown in history as Go quotes it", async () => {
+    const { history } = await after(['CMD ["a\\u200b", "\\u0080\\udb40\\udc01é "]']);
+    expect(history).toEqual(['CMD ["a\\u200b" "\\u0080\\U000e0001é "]']);
+  });
+
+  test("a shell form is warned of unless the base has set SHELL", async () => {
+    const rules = async (config: Partial<ImageConfig>): Promise<readonly string[]> =>
+      (await after(["CMD a", "ENTRYPOINT b"], { state: stateOf(config) })).warned.map(
+        ({ code }) => code,
+      );
+    expect(await rules({})).toEqual(["JSONArgsRecommended", "JSONArgsRecommended"]);
+    expect(await rules({ shell: ["/bin/bash", "-c"] })).toEqual([]);
   });
 
   test("HEALTHCHECK writes durations as Go does", async () => {

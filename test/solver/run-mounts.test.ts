@@ -59,6 +59,15 @@ describe("mounts of a step", () => {
     expect(new Set([plain, ...others]).size).toBe(others.length + 1);
   });
 
+  test("names without a value are warned of, each once for a mount", () => {
+    const [run] = instructionsOf(["RUN --mount=type=cache,target=/t$a,id=$a$b${c:-x} true"]);
+    const { tools, warned } = fakeTools(run as Run);
+    expandMounts(run as Run, stateOf(), tools);
+    expect(warned.map(({ message }) => message)).toEqual(
+      ["a", "b", "c"].map((name) => `Usage of undefined variable '$${name}'`),
+    );
+  });
+
   test("a namespace cannot be made to look like part of an id", async () => {
     const within = (namespace: string, id: string): Promise<string> =>
       key(`target=/c,id=${id}`, {

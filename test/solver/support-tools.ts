@@ -10,9 +10,9 @@ import type { SolveOptions, StageInstruction, StageState, Tools } from "../../sr
 
 export const PLATFORM: Platform = { os: "linux", architecture: "amd64" };
 
-export function stateOf(config: Partial<ImageConfig> = {}): StageState {
-  const image = scratchImage(PLATFORM);
-  return initialState({ ...image, config: { ...image.config, ...config } }, PLATFORM, undefined);
+export function stateOf(config: Partial<ImageConfig> = {}, platform = PLATFORM): StageState {
+  const image = scratchImage(platform);
+  return initialState({ ...image, config: { ...image.config, ...config } }, platform, undefined);
 }
 
 export interface Fake {

@@ -43,7 +43,6 @@ const HEALTHCHECK_FLAGS = {
 export function readHealthcheck(statement: Statement, problems: Problems): HealthcheckInstruction {
   const { rest } = statement;
   const base = common("HEALTHCHECK", statement);
-  const flags = new Flags(statement, HEALTHCHECK_FLAGS, problems);
   let end = 0;
   while (end < rest.text.length && !isSpace(rest.text.charAt(end))) end += 1;
   const type = cut(rest, 0, end);
@@ -58,6 +57,8 @@ export function readHealthcheck(statement: Statement, problems: Problems): Healt
     }
     return { ...base, test: ["NONE"] };
   }
+  // Behind NONE flags mean nothing, so they are not looked at, as in BuildKit.
+  const flags = new Flags(statement, HEALTHCHECK_FLAGS, problems);
   if (name !== "CMD") {
     fail("healthcheck", `Unknown type ${quote(name)} in HEALTHCHECK (try CMD)`, spanOf(type));
   }

@@ -14,11 +14,11 @@ const NAMES: ReadonlySet<string> = new Set(
 );
 
 /**
- * Checks a stop signal: a name with or without SIG, in any case, or a positive number. The config holds it as written.
+ * Checks a stop signal: a name with or without SIG, in any case, or a number that is not 0. The config holds it as written.
  * @throws DockerfileError at `span`
  */
 export function parseStopSignal(text: string, span: Span = wholeText(text, "STOPSIGNAL")): string {
-  if (/^\+?[0-9]+$/.test(text) ? Number(text) > 0 : NAMES.has(bareName(text))) return text;
+  if (/^[-+]?[0-9]+$/.test(text) ? Number(text) !== 0 : NAMES.has(bareName(text))) return text;
   const match = closest(bareName(text), NAMES);
   const hint =
     match === undefined ? "a name such as SIGTERM, or a number" : `did you mean SIG${match}?`;

@@ -32,7 +32,7 @@ function readPairs(
   if (!first.text.includes("=")) {
     const halves = splitOnce(statement.rest);
     if (halves === undefined) {
-      fail("arguments", `${kind} must have two arguments`, spanOf(first), `${kind} name=value`);
+      fail("pairs", `${kind} must have two arguments`, spanOf(first), `${kind} name=value`);
     }
     return { entries: [{ name: wordOf(halves[0]), value: wordOf(halves[1]) }], legacy: true };
   }
@@ -40,7 +40,7 @@ function readPairs(
     const pair = splitPair(word);
     if (pair === undefined) {
       const message = `Syntax error - can't find = in ${quote(word.text)}. Must be of the form: name=value`;
-      fail("arguments", message, spanOf(word), "quote the value if it contains blanks");
+      fail("pairs", message, spanOf(word), "quote the value if it contains blanks");
     }
     if (pair.name.text === "") {
       fail("arguments", `${kind} names can not be blank`, spanOf(word));

@@ -30,6 +30,6 @@ export function lintInstructionCasing(stages: readonly Stage[], report: LintRepo
     if (name === (isLower ? name.toLowerCase() : name.toUpperCase())) continue;
     const wanted = isLower ? "lowercase" : "uppercase";
     const message = `Command '${name}' should match the case of the command majority (${wanted})`;
-    report.add("ConsistentInstructionCasing", message, instruction);
+    report.add("ConsistentInstructionCasing", message, { comments: [], span: instruction.span });
   }
 }

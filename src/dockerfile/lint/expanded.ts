@@ -1,9 +1,11 @@
+import { describePlatform } from "../../oci/platform.js";
+import type { Platform } from "../../oci/types.js";
 import { raising } from "../diagnostic.js";
 import { quote } from "../go-values.js";
 import { splitPort } from "../instructions/ports.js";
-import { didYouMean } from "../suggest.js";
-import type { CheckOptions, Diagnostic, Instruction, Span } from "../types.js";
-import { LintReport } from "./report.js";
+import { closest } from "../suggest.js";
+import type { CheckOptions, Cmd, Diagnostic, Entrypoint, Instruction, Span } from "../types.js";
+import { keywordOf, LintReport } from "./report.js";
 
 /** An instruction, whose comments may switch rules off. */
 type At = Pick<Instruction, "comments" | "span">;
@@ -23,19 +25,31 @@ export function lintUnset(
   const options = [...known].map((name) => `$${name}`);
   for (const name of unset) {
     if (declared.has(name)) continue;
-    const tail = didYouMean(`$${name}`, options);
+    const match = closest(`$${name}`, options) ?? "$";
+    const tail = match === "$" ? "" : ` (did you mean ${match}?)`;
     report.add("UndefinedVar", `Usage of undefined variable '$${name}'${tail}`, at);
   }
   return report.warnings;
 }
 
-/** WorkdirRelativePath, for the first WORKDIR of a stage and those it starts from; `path` is expanded. */
+/** JSONArgsRecommended, where neither the stage nor what it starts from has set SHELL. */
+export function lintShellForm(
+  instruction: Cmd | Entrypoint,
+  check: CheckOptions,
+): readonly Diagnostic[] {
+  const report = new LintReport(check);
+  if (instruction.command.form === "shell") {
+    const message = `JSON arguments recommended for ${keywordOf(instruction)} to prevent unintended behavior related to OS signals`;
+    report.add("JSONArgsRecommended", message, instruction);
+  }
+  return report.warnings;
+}
+
+/** WorkdirRelativePath, for the first WORKDIR of a stage and those it starts from; `path` is expanded, and relative. */
 export function lintWorkdir(path: string, at: At, check: CheckOptions): readonly Diagnostic[] {
   const report = new LintReport(check);
-  if (!path.startsWith("/")) {
-    const message = `Relative workdir ${quote(path)} can have unexpected results if the base image changes`;
-    report.add("WorkdirRelativePath", message, at);
-  }
+  const message = `Relative workdir ${quote(path)} can have unexpected results if the base image changes`;
+  report.add("WorkdirRelativePath", message, at);
   return report.warnings;
 }
 
@@ -72,18 +86,19 @@ export function lintIgnored(
   return report.warnings;
 }
 
-/** InvalidBaseImagePlatform. */
+/** InvalidBaseImagePlatform. Variants are not compared, and no comment at the FROM switches the rule off, as in BuildKit. */
 export function lintBasePlatform(
   image: string,
-  expected: string,
-  actual: string,
-  at: At,
+  expected: Platform,
+  actual: Platform,
+  { span }: At,
   check: CheckOptions,
 ): readonly Diagnostic[] {
   const report = new LintReport(check);
-  if (expected !== actual) {
-    const message = `Base image ${image} was pulled with platform ${quote(actual)}, expected ${quote(expected)} for current build`;
-    report.add("InvalidBaseImagePlatform", message, at);
+  if (expected.os !== actual.os || expected.architecture !== actual.architecture) {
+    const [is, wanted] = [actual, expected].map((one) => quote(describePlatform(one)));
+    const message = `Base image ${image} was pulled with platform ${is}, expected ${wanted} for current build`;
+    report.add("InvalidBaseImagePlatform", message, { comments: [], span });
   }
   return report.warnings;
 }

@@ -66,7 +66,12 @@ export function lintDefaultArgs(stages: readonly Stage[], scope: Scope, report: 
       if (error instanceof Fault) return;
       if (!(error instanceof TsbuildError)) throw error;
       const message = `Default value for ARG ${from.image.text} results in empty or invalid base image name`;
-      report.add("InvalidDefaultArgInFrom", message, from, from.image.span);
+      report.add(
+        "InvalidDefaultArgInFrom",
+        message,
+        { comments: [], span: from.span },
+        from.image.span,
+      );
     }
   }
 }

@@ -1,28 +1,24 @@
 import { ruleIsOn } from "../check.js";
-import type { LogicalLine } from "../lines.js";
-import type { Diagnostic, Dockerfile, PlannedStage, Span, Stage } from "../types.js";
+import type { Diagnostic, Dockerfile, PlannedStage, Span } from "../types.js";
 import { lintFromCasing, lintInstructionCasing } from "./casing.js";
-import { lintLegacy, lintMaintainer, lintSecrets, lintShellForm } from "./instructions.js";
+import { lintLegacy, lintMaintainer, lintSecrets } from "./instructions.js";
 import { LintReport } from "./report.js";
 import { lintDescriptions, lintRepeated, lintStageNames } from "./stages.js";
 
-/** A blank line within an instruction. */
-export interface Blank {
-  readonly line: LogicalLine;
-  readonly span: Span;
-}
-
-/** The rules about the file as a whole, which also hold for stages that are not built. */
+/**
+ * The rules about the file as a whole, which also hold for stages that are not built. As in BuildKit, those that look at
+ * more than one instruction are not switched off by a comment at one of them.
+ * @param blanks lines without text within an instruction
+ */
 export function lintFile(
   dockerfile: Omit<Dockerfile, "warnings">,
-  blanks: readonly Blank[],
+  blanks: readonly Span[],
   found: readonly Diagnostic[],
 ): readonly Diagnostic[] {
   const { stages, check } = dockerfile;
   const report = new LintReport(check);
-  for (const { line, span } of blanks) {
-    const at = { comments: line.comments, span };
-    report.add("NoEmptyContinuation", "Empty continuation line", at);
+  for (const span of blanks) {
+    report.add("NoEmptyContinuation", "Empty continuation line", { comments: [], span });
   }
   for (const { from, instructions } of stages) {
     lintFromCasing(from, report);
@@ -35,30 +31,32 @@ export function lintFile(
   return [...kept, ...report.warnings].toSorted((a, b) => a.span.start - b.span.start);
 }
 
-/** The rules about the instructions of a stage that is built; `startsWithShell`: what it starts from has set SHELL. */
+/**
+ * What `lintStage` finds once a base image turns out to have left triggers: all that it has not found without them.
+ */
+export function lintTriggers(
+  triggers: PlannedStage["triggers"],
+  { stage }: Pick<PlannedStage, "stage">,
+  check: Dockerfile["check"],
+): readonly Diagnostic[] {
+  if (triggers.length === 0) return [];
+  const keyOf = ({ code, span }: Diagnostic): string =>
+    JSON.stringify([code, span.file.path, span.start]);
+  const known = new Set(lintStage({ triggers: [], stage }, check).map(keyOf));
+  return lintStage({ triggers, stage }, check).filter((found) => !known.has(keyOf(found)));
+}
+
+/** The rules about the instructions of a stage that is built, those that its base left included. */
 export function lintStage(
-  { instructions, ...stage }: Stage,
-  startsWithShell: boolean,
+  { triggers, stage }: Pick<PlannedStage, "triggers" | "stage">,
   check: Dockerfile["check"],
 ): readonly Diagnostic[] {
   const report = new LintReport(check);
-  let hasShell = startsWithShell;
+  const instructions = [...triggers, ...stage.instructions];
   for (const instruction of instructions) {
-    if (instruction.kind === "SHELL") hasShell = true;
     lintLegacy(instruction, report);
     lintSecrets(instruction, report);
-    lintShellForm(instruction, hasShell, report);
   }
-  lintRepeated({ ...stage, instructions }, report);
+  lintRepeated(instructions, report);
   return report.warnings;
-}
-
-/** The stages that have set SHELL, or start from one that has. */
-export function stagesWithShell(all: readonly PlannedStage[]): ReadonlySet<number> {
-  const found = new Set<number>();
-  for (const { base, stage } of all) {
-    const inherits = base.kind === "stage" && found.has(base.index);
-    if (inherits || stage.instructions.some(({ kind }) => kind === "SHELL")) found.add(stage.index);
-  }
-  return found;
 }

@@ -37,15 +37,3 @@ export function lintSecrets(instruction: Instruction, report: LintReport): void 
     report.add("SecretsUsedInArgOrEnv", message, instruction, name.span);
   }
 }
-
-/** JSONArgsRecommended; `hasShell`: the stage, or what it starts from, has set SHELL. */
-export function lintShellForm(
-  instruction: Instruction,
-  hasShell: boolean,
-  report: LintReport,
-): void {
-  if (instruction.kind !== "CMD" && instruction.kind !== "ENTRYPOINT") return;
-  if (hasShell || instruction.command.form === "exec") return;
-  const message = `JSON arguments recommended for ${keywordOf(instruction)} to prevent unintended behavior related to OS signals`;
-  report.add("JSONArgsRecommended", message, instruction);
-}

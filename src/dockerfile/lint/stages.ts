@@ -9,22 +9,23 @@ export function lintStageNames(stages: readonly Stage[], report: LintReport): vo
   const seen = new Set<string>();
   for (const { name, from } of stages) {
     if (name === undefined) continue;
+    const at = { comments: [], span: from.span };
     if (RESERVED.has(name)) {
       const message = `Stage name should not use the same name as reserved stage ${quote(name)}`;
-      report.add("ReservedStageName", message, from);
+      report.add("ReservedStageName", message, at);
     }
     if (seen.has(name)) {
       const message = `Duplicate stage name ${quote(name)}, stage names should be unique`;
-      report.add("DuplicateStageName", message, from);
+      report.add("DuplicateStageName", message, at);
     }
     seen.add(name);
   }
 }
 
 /** MultipleInstructionsDisallowed: of these only the last one counts; the others are reported. */
-export function lintRepeated(stage: Stage, report: LintReport): void {
+export function lintRepeated(instructions: readonly Instruction[], report: LintReport): void {
   const last = new Map<string, Instruction>();
-  for (const instruction of stage.instructions) {
+  for (const instruction of instructions) {
     const { kind } = instruction;
     if (kind !== "CMD" && kind !== "ENTRYPOINT" && kind !== "HEALTHCHECK") continue;
     const before = last.get(kind);

@@ -1,23 +1,17 @@
 import type { Arg } from "../../dockerfile/types.js";
 import { withVariable } from "../state.js";
 import type { DeclaredArg, Effect, StageState, Tools } from "../types.js";
-import { expand } from "../words.js";
-
-/** They steer the build and never reach a step's environment. */
-const NOT_IN_ENVIRONMENT: ReadonlySet<string> = new Set([
-  "BUILDKIT_SBOM_SCAN_CONTEXT",
-  "BUILDKIT_SBOM_SCAN_STAGE",
-]);
+import { expand, NOT_IN_ENVIRONMENT } from "../words.js";
 
 /**
  * `ARG name` takes the build arg, else the global value, else nothing; `ARG name=default` the build arg, else the
- * default expanded, which is not even looked at when a build arg is given.
+ * default expanded, which is not even looked at when a build arg is given. The name is taken as it is written.
  */
 export function arg(instruction: Arg, state: StageState, tools: Tools): Effect {
   let next = state;
   const shown: string[] = [];
   for (const entry of instruction.entries) {
-    const name = expand(entry.name, next, tools);
+    const name = entry.name.text;
     const value =
       tools.options.buildArgs.get(name) ??
       (entry.value === undefined

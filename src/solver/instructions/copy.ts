@@ -70,11 +70,19 @@ export function expandCopy(instruction: Copy | Add, state: StageState, tools: To
     const value = flag === undefined ? "" : expand(flag.value, state, tools);
     return value === "" ? undefined : value;
   };
+  const sources = instruction.sources.map((source) => expandSourceWord(source, state, tools));
+  const mode = text(chmod);
+  // Here already, so that a wrong one is found before anything runs.
+  if (mode !== undefined) parseChmod(mode);
   return {
-    sources: instruction.sources.map((source) => expandSourceWord(source, state, tools)),
+    // Heredocs come last, wherever they are written: of two with one name, they stay.
+    sources: [
+      ...sources.filter(({ kind }) => kind === "path"),
+      ...sources.filter(({ kind }) => kind === "heredoc"),
+    ],
     target: expand(target, state, tools),
     chown: text(chown),
-    chmod: text(chmod),
+    chmod: mode,
     // BuildKit's rule: with --chmod a linked copy is an ordinary one.
     link: (link?.value ?? false) && chmod === undefined,
     exclude: exclude.map(({ value }) => value.text),

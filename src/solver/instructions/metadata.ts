@@ -1,4 +1,12 @@
-import { type Word, lintPort, parsePorts, parseStopSignal } from "../../dockerfile/index.js";
+import {
+  DockerfileError,
+  type Span,
+  type Word,
+  lintPort,
+  lintShellForm,
+  parsePorts,
+  parseStopSignal,
+} from "../../dockerfile/index.js";
 import type {
   Cmd,
   Command,
@@ -69,7 +77,8 @@ function expandPairs(
   ]);
 }
 
-export function cmd(instruction: Cmd, state: StageState): Effect {
+export function cmd(instruction: Cmd, state: StageState, tools: Tools): Effect {
+  warnShellForm(instruction, state, tools);
   const argv = argvOf(instruction.command, state.image.config);
   return {
     state: { ...withConfigPatch(state, { cmd: argv, argsEscaped: true }), cmdSet: true },
@@ -77,7 +86,8 @@ export function cmd(instruction: Cmd, state: StageState): Effect {
   };
 }
 
-export function entrypoint(instruction: Entrypoint, state: StageState): Effect {
+export function entrypoint(instruction: Entrypoint, state: StageState, tools: Tools): Effect {
+  warnShellForm(instruction, state, tools);
   const argv = argvOf(instruction.command, state.image.config);
   const { cmd: inherited, ...rest } = state.image.config;
   // A CMD that came with the base belonged to the base's entrypoint.
@@ -86,6 +96,12 @@ export function entrypoint(instruction: Entrypoint, state: StageState): Effect {
     state: { ...state, image: { ...state.image, config: { ...config, entrypoint: argv } } },
     history: `ENTRYPOINT ${goQuoteList(argv)}`,
   };
+}
+
+/** A SHELL, of this stage or of what it starts from, says that a shell is meant. */
+function warnShellForm(instruction: Cmd | Entrypoint, state: StageState, tools: Tools): void {
+  if ((state.image.config.shell ?? []).length > 0) return;
+  tools.warn(lintShellForm(instruction, tools.plan.check));
 }
 
 export function shell(instruction: Shell, state: StageState): Effect {
@@ -101,20 +117,30 @@ export function user(instruction: User, state: StageState, tools: Tools): Effect
 }
 
 export function expose(instruction: Expose, state: StageState, tools: Tools): Effect {
-  const words = [...expandAll(instruction.ports, state, tools)].sort();
+  const words = expandAll(instruction.ports, state, tools);
   for (const word of words) tools.warn(lintPort(word, instruction, tools.plan.check));
   const ports = parsePorts(words, instruction.span);
   const exposedPorts = [...new Set([...state.image.config.exposedPorts, ...ports])];
   return {
     state: withConfigPatch(state, { exposedPorts }),
-    history: `EXPOSE [${[...ports].sort().join(" ")}]`,
+    history: `EXPOSE [${ports.join(" ")}]`,
   };
 }
 
 export function volume(instruction: Volume, state: StageState, tools: Tools): Effect {
-  const paths = instruction.paths.map((word) => expand(word, state, tools));
+  const paths = instruction.paths.map((word) => {
+    const path = expand(word, state, tools);
+    if (path === "") refuseVolume(word.span);
+    return path;
+  });
   const volumes = [...new Set([...state.image.config.volumes, ...paths])];
   return { state: withConfigPatch(state, { volumes }), history: `VOLUME [${paths.join(" ")}]` };
+}
+
+function refuseVolume(span: Span): never {
+  const message = "VOLUME specified can not be an empty string";
+  const hint = "a variable in it has no value";
+  throw new DockerfileError([{ severity: "error", code: "arguments", message, hint, span }]);
 }
 
 export function stopSignal(instruction: StopSignal, state: StageState, tools: Tools): Effect {

@@ -1,5 +1,4 @@
 import { lintWorkdir } from "../../dockerfile/index.js";
-import { posix } from "node:path";
 import type { SealedLayer } from "../../layer/types.js";
 import type { Workdir } from "../../dockerfile/types.js";
 import { planWorkdir } from "../copy/plan-copy.js";
@@ -7,20 +6,17 @@ import { createdNs, withConfigPatch } from "../state.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { resolveOwner } from "../user.js";
 import { expand } from "../words.js";
+import { isAbsoluteWorkdir, joinWorkdir } from "../workdir-path.js";
 
 const ROOT = { uid: 0, gid: 0 };
 
-/** A relative path goes below the previous one; an absolute one is kept as it is written, as BuildKit does. */
-export function joinWorkdir(current: string, path: string): string {
-  if (path.startsWith("/")) return path;
-  const joined = posix.join("/", current, path);
-  return joined.length > 1 ? joined.replace(/\/$/, "") : joined;
-}
-
 export function workdir(instruction: Workdir, state: StageState, tools: Tools): Effect {
   const written = expand(instruction.path, state, tools);
-  if (!state.workdirSet) tools.warn(lintWorkdir(written, instruction, tools.plan.check));
-  const path = joinWorkdir(state.image.config.workingDir, written);
+  const { os } = state.platform;
+  if (!state.workdirSet && !isAbsoluteWorkdir(written, os)) {
+    tools.warn(lintWorkdir(written, instruction, tools.plan.check));
+  }
+  const path = joinWorkdir(state.image.config.workingDir, written, os);
   const effect = {
     state: { ...withConfigPatch(state, { workingDir: path }), workdirSet: true },
     history: `WORKDIR ${path}`,
