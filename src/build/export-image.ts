@@ -18,10 +18,30 @@ export interface Exported {
   readonly index?: SerializedBlob;
 }
 
-/** Whether an index is made; BuildKit's own build argument decides it for one platform. */
+/** As Go's strconv.ParseBool reads it. */
+const BOOLEANS: Readonly<Record<string, boolean>> = {
+  ...Object.fromEntries(["1", "t", "T", "true", "TRUE", "True"].map((word) => [word, true])),
+  ...Object.fromEntries(["0", "f", "F", "false", "FALSE", "False"].map((word) => [word, false])),
+};
+
+/**
+ * Whether an index is made: for several platforms, and for one where BuildKit's own build argument asks for it.
+ * @throws TsbuildError USAGE for a build argument that is no boolean, or that denies several platforms
+ */
 export function makesIndex({ buildArgs }: BuildOptions, images: number): boolean {
-  const asked = buildArgs?.["BUILDKIT_MULTI_PLATFORM"];
-  return images > 1 || asked === "1" || asked === "true";
+  const asked = buildArgs?.["BUILDKIT_MULTI_PLATFORM"] ?? "";
+  if (asked === "") return images > 1;
+  const wanted = BOOLEANS[asked];
+  const why =
+    wanted === undefined
+      ? "expected true or false"
+      : !wanted && images > 1
+        ? "several platforms need an index"
+        : undefined;
+  if (wanted !== undefined && why === undefined) return wanted;
+  throw new TsbuildError("USAGE", `invalid BUILDKIT_MULTI_PLATFORM "${asked}": ${why}`, {
+    hint: "leave it out, or build one platform",
+  });
 }
 
 /** @throws TsbuildError USAGE for what the images' format cannot say */
