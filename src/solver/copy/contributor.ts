@@ -10,11 +10,11 @@ export interface Contributor {
   readonly order: number;
   readonly entry: FileEntry;
   /**
-   * What an existing directory makes of a directory: `keep` stays as it is, `merge` takes the entry's owner, mode, time
-   * and attributes, `mode` its mode alone. `replace` is `merge` that also puts a file in a directory's place and the reverse,
+   * What an existing directory makes of a directory: `keep` stays as it is, `time` takes the entry's time when something in
+   * it changes, `merge` its owner, mode, time and attributes, `mode` its mode alone. `replace` is `merge` that also puts a file in a directory's place and the reverse,
    * where the others are errors.
    */
-  readonly rule: "keep" | "mode" | "merge" | "replace";
+  readonly rule: "keep" | "time" | "mode" | "merge" | "replace";
   /** Everything that was in the directory before goes. */
   readonly opaque?: boolean;
   /** Sorted by their bytes. */
@@ -62,6 +62,8 @@ export function fold(
     } else if (contributor.rule === "mode") {
       changed ||= entry.mode !== next.mode;
       entry = { ...entry, mode: next.mode };
+    } else if (contributor.rule === "time") {
+      entry = { ...entry, mtimeNs: next.mtimeNs };
     } else if (contributor.rule !== "keep") {
       entry = merged(entry, next);
       changed = true;

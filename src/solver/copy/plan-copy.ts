@@ -123,9 +123,7 @@ class Placement {
     there: FileType | undefined,
   ): void {
     if (there !== undefined && there !== "directory") throw cannotCopyToNonDirectory(target);
-    // A directory that is made for a copy has the time of the one that was copied.
-    if (there === undefined)
-      this.#makeDirectories(target, { path: target, mtimeNs: entry.mtimeNs });
+    if (there === undefined) this.#makeDirectories(target);
     const order = this.#plan.nextOrder();
     this.#plan.put(target, copyTree(selection, entry, order, this.#transform(order)));
   }
@@ -146,12 +144,10 @@ class Placement {
     return { owner: this.#request.owner, chmod: this.#request.chmod, item: order };
   }
 
-  #makeDirectories(path: string, last?: { readonly path: string; readonly mtimeNs: bigint }): void {
+  #makeDirectories(path: string): void {
     const { owner = ROOT, chmod, createdNs } = this.#request;
-    this.#plan.makeDirectories(path, (directory) => {
-      const mtimeNs = last?.path === directory ? last.mtimeNs : createdNs;
-      return directoryEntry(madeDirectoryMode(chmod), owner, mtimeNs);
-    });
+    const made = directoryEntry(madeDirectoryMode(chmod), owner, createdNs);
+    this.#plan.makeDirectories(path, () => made);
   }
 }
 

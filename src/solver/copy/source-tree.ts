@@ -22,7 +22,7 @@ interface Matches {
 
 const AT_TOP: Matches = { include: undefined, exclude: undefined };
 
-/** The content of a directory as a contributor: the directory itself gives nothing to one that exists. */
+/** The content of a directory as a contributor: the directory itself gives its time alone to one that exists. */
 export function copyTree(
   selection: TreeSelection,
   top: FileEntry,
@@ -30,7 +30,7 @@ export function copyTree(
   transform: Transform,
 ): Contributor {
   const walk: Walk = { selection, order, transform, holds: new Map() };
-  return directory(walk, "", transformed(top, transform), "keep", AT_TOP);
+  return directory(walk, "", transformed(top, transform), "time", AT_TOP);
 }
 
 /** One file as a contributor. */
@@ -54,7 +54,7 @@ function directory(
   walk: Walk,
   path: string,
   entry: FileEntry,
-  rule: "keep" | "mode" | "merge",
+  rule: "time" | "mode" | "merge",
   matches: Matches,
 ): Contributor {
   const { tree, base } = walk.selection;

@@ -106,6 +106,16 @@ describe("where a copy goes", () => {
 });
 
 describe("what directories look like afterwards", () => {
+  test("an existing destination takes the time of the directory whose content it gets, and nothing else of it", async () => {
+    const source = sourceOf({ "src/": { mode: 0o700, uid: 5, mtimeNs: 99n }, "src/f": "x" });
+    const before = { mode: 0o711, uid: 3, gid: 4, mtimeNs: 7n };
+    const root = new MemoryTree({ "dst/": before });
+    const tree = await copied(source, "src /dst/", { root });
+    expect(tree.lstat("dst")).toMatchObject({ ...before, mtimeNs: 99n });
+    const made = await copied(source, "src /made/");
+    expect(made.lstat("made")).toMatchObject({ mode: 0o755, uid: 0, mtimeNs: 99n });
+  });
+
   test("a new destination is 0755 and root's, whatever the source is; what is below keeps its mode", async () => {
     const source = sourceOf({
       "secret/": { mode: 0o700, uid: 5, gid: 6, mtimeNs: 99n },
