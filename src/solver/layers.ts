@@ -1,6 +1,7 @@
 import { openSync, closeSync, readSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { TsbuildError } from "../errors.js";
+import { messageOf, TsbuildError } from "../errors.js";
+import { diskFullHint } from "../internal/disk-full.js";
 import { decompress, indexLayer, mergedTree, openIndex, type LayerIndex } from "../layer/index.js";
 import { digestFromHex, hexOf, type DiffId, type Digest } from "../oci/digest.js";
 import { layerCompression } from "../oci/media-types.js";
@@ -143,11 +144,18 @@ export class Layers {
       await using file = await open(path, "wx");
       for await (const chunk of decompress(bytes, blob.compression)) {
         signal.throwIfAborted();
-        await file.writeFile(chunk);
+        await file.writeFile(chunk).catch((cause: unknown) => {
+          throw unwritten(path, cause);
+        });
       }
       return path;
     });
   }
+}
+
+function unwritten(path: string, cause: unknown): TsbuildError {
+  const message = `tried to write a layer's tar at ${path}: ${messageOf(cause)}`;
+  return new TsbuildError("STORE_FAILED", message, { cause, ...diskFullHint(cause) });
 }
 
 /** Asks for every file once, without reading. */

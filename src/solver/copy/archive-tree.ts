@@ -47,12 +47,13 @@ interface Node {
   entry: FileEntry | undefined;
   /** What was in the directory before is gone. */
   opaque: boolean;
-  readonly children: Map<string, Node>;
+  /** Absent: there are none. A million files are no million empty maps. */
+  children: Map<string, Node> | undefined;
 }
 
 /** The archive's entries upon what the plan has so far. As a tree it is what a chroot to the directory would show. */
 class Unpacking implements Tree {
-  readonly top: Node = { entry: undefined, opaque: false, children: new Map() };
+  readonly top: Node = { entry: undefined, opaque: false, children: undefined };
   readonly #plan: Plan;
   readonly #at: string;
   readonly #createdNs: bigint;
@@ -102,7 +103,7 @@ class Unpacking implements Tree {
     for (const name of path === "" ? [] : path.split("/")) {
       if (node?.opaque === true) visible = false;
       if (node?.entry !== undefined && node.entry.type !== "directory") return undefined;
-      node = node?.children.get(name);
+      node = node?.children?.get(name);
     }
     return { node, visible };
   }
@@ -148,7 +149,7 @@ class Unpacking implements Tree {
     // The last parent may have led through it.
     if (entry.type !== "directory" && there !== undefined) this.#lastParent = undefined;
     if (entry.type !== "directory") {
-      node.children.clear();
+      node.children = undefined;
       node.opaque = false;
     } else if (there !== undefined && there.type !== "directory") {
       // A directory of before that was replaced and comes back has lost its content.
@@ -170,7 +171,7 @@ class Unpacking implements Tree {
       throw failure(name, `the file ${shown(named)} that it links to is in an earlier layer`);
     }
     const linkGroup = file.linkGroup ?? `${order}:archive:${this.#links++}`;
-    const shared: FileEntry = file.type === "symlink" ? file : { ...file, linkGroup };
+    const shared = relinked(file, link, linkGroup);
     this.#write(target, shared);
     this.#write(path, shared);
   }
@@ -187,9 +188,10 @@ class Unpacking implements Tree {
   #nodeAt(path: string): Node {
     let node = this.top;
     for (const name of path.split("/")) {
-      let next = node.children.get(name);
+      let next: Node | undefined = node.children?.get(name);
       if (next === undefined) {
-        next = { entry: undefined, opaque: false, children: new Map() };
+        next = { entry: undefined, opaque: false, children: undefined };
+        node.children ??= new Map();
         node.children.set(name, next);
       }
       node = next;
@@ -198,15 +200,23 @@ class Unpacking implements Tree {
   }
 }
 
+/** The entry that names a file again describes it anew: the last description holds, as with BuildKit. A symlink takes its owner alone. */
+function relinked(file: FileEntry, link: FileEntry, linkGroup: string): FileEntry {
+  const { uid, gid, mode, mtimeNs } = link;
+  if (file.type === "symlink") return { ...file, uid, gid };
+  const xattrs = link.xattrs.size === 0 ? file.xattrs : new Map([...file.xattrs, ...link.xattrs]);
+  return { ...file, uid, gid, mode, mtimeNs, xattrs, linkGroup };
+}
+
 function contributorOf(node: Node, order: number): Contributor {
   return {
     order,
     entry: node.entry ?? directoryEntry(0o755, ROOT, 0n),
     rule: node.entry === undefined ? "keep" : "replace",
     opaque: node.opaque,
-    names: () => [...node.children.keys()].sort(compareBytes),
+    names: () => [...(node.children?.keys() ?? [])].sort(compareBytes),
     child: (name) => {
-      const child = node.children.get(name);
+      const child = node.children?.get(name);
       return child === undefined ? undefined : contributorOf(child, order);
     },
   };

@@ -96,17 +96,22 @@ class Spool implements Archive {
   /** Where the buffer's first byte belongs. */
   #position = 0;
   #holes = 0;
+  #lastTime = 0n;
 
   constructor(path: string) {
     this.#path = path;
   }
 
   entry(tar: TarEntry): void {
-    const { path, type, mode, uid, gid, mtimeNs, size, xattrs, devMajor, devMinor } = tar;
+    const { path, type, mode, uid, gid, size, xattrs, devMajor, devMinor } = tar;
+    // One number for all the entries of one time: there may be a million.
+    const mtimeNs = tar.mtimeNs === this.#lastTime ? this.#lastTime : tar.mtimeNs;
+    this.#lastTime = mtimeNs;
     const start = this.#position + this.#filled;
     const entry: FileEntry = {
       type,
-      mode: mode & 0o7777,
+      // A link has no mode of its own.
+      mode: type === "symlink" ? 0o777 : mode & 0o7777,
       uid,
       gid,
       mtimeNs,
@@ -114,7 +119,7 @@ class Spool implements Archive {
       xattrs,
       ...(type === "symlink" || type === "hardlink" ? { linkTarget: tar.linkTarget } : {}),
       ...(type === "char" || type === "block" ? { devMajor, devMinor } : {}),
-      ...(type === "file" ? { open: () => this.#open(start, size) } : {}),
+      ...(type === "file" ? { open: size === 0 ? openEmpty : () => this.#open(start, size) } : {}),
     };
     this.entries.push({ name: path, entry });
   }
@@ -214,6 +219,10 @@ class Spool implements Archive {
       );
     }
   }
+}
+
+function openEmpty(): FileReader {
+  return { read: () => 0, [Symbol.dispose]: () => undefined };
 }
 
 /** Without a name it is gone however the build ends. */
