@@ -123,7 +123,7 @@ describeUnless([lacksRoot()], "a step's process", () => {
     expect(Number(await stage.sh("ulimit -n"))).toBeLessThanOrEqual(65_536);
     // 3 is the directory that ls reads.
     expect((await stage.run(["ls", "/proc/self/fd"])).stdout).toBe("0\n1\n2\n3\n");
-    expect(await stage.sh("cat; readlink /proc/self/fd/0")).toBe("/dev/null\n");
+    expect(await stage.sh("cat; readlink /proc/self/fd/0")).toMatch(/^pipe:/);
     // Ends quietly by SIGPIPE, not with an error about writing.
     expect((await stage.run("yes | head -n 1; true")).stderr).toBe("");
   });

@@ -19,7 +19,6 @@ const LINKS: Readonly<Record<string, string>> = {
   stdin: "/proc/self/fd/0",
   stdout: "/proc/self/fd/1",
   stderr: "/proc/self/fd/2",
-  core: "/proc/kcore",
   ptmx: "pts/ptmx",
 };
 /** Docker's masked and read-only paths (moby, oci/defaults.go). */
@@ -62,6 +61,7 @@ export function mountDev(
   }
   if (insecure === true) bindPrivileged(at, calls);
   for (const [name, target] of Object.entries(LINKS)) symlinkSync(target, `${at}/${name}`);
+  if (existsSync("/proc/kcore")) symlinkSync("/proc/kcore", `${at}/core`);
   for (const name of ["pts", "shm", "mqueue"]) mkdirSync(`${at}/${name}`);
   mountPts(`${at}/pts`, calls);
   calls.mount("shm", `${at}/shm`, "tmpfs", QUIET, `mode=1777,size=${shmBytes}`);
@@ -92,13 +92,10 @@ function mountPts(at: string, calls: MountCalls): void {
   }
 }
 
-/** The pid namespace's own /proc; where the kernel refuses one (parts of the outer one are masked), the outer one. @throws SystemCallError */
-export function mountProc(at: string, calls: MountCalls): void {
-  try {
-    calls.mount("proc", at, "proc", QUIET);
-  } catch {
-    calls.bind("/proc", at);
-  }
+/** The pid namespace's own /proc; without such a namespace the outer one, with what covers parts of it. @throws SystemCallError */
+export function mountProc(at: string, sharesPids: boolean, calls: MountCalls): void {
+  if (sharesPids) calls.bind("/proc", at);
+  else calls.mount("proc", at, "proc", QUIET);
 }
 
 /** A /sys with the control groups a program may look its limits up in; read-only unless `writable`. @throws SystemCallError */

@@ -40,7 +40,7 @@ export function execute(
   calls: ExecuteCalls,
   ready: () => void,
 ): never {
-  calls.process.dup2(openSync("/dev/null", constants.O_RDONLY), 0);
+  closeInput(calls.process);
   process.umask(0o022);
   mkdirSync(spec.cwd, { recursive: true, mode: 0o755 });
   const isInside = enter(spec.cwd);
@@ -66,6 +66,15 @@ export function execute(
     const because = messageOf(error).replace(/^execve: /, "");
     throw failed(spec, code, `exec: "${program}": ${because}`, error);
   }
+}
+
+/** A pipe that has ended, as BuildKit gives one: some programs read their input only if it is no terminal and no device. */
+function closeInput(calls: ProcessCalls): void {
+  const [end, other] = calls.pipe();
+  closeSync(other);
+  if (end === 0) return;
+  calls.dup2(end, 0);
+  closeSync(end);
 }
 
 /** "exec format error" tells nobody that the program is for another machine. */
@@ -125,7 +134,7 @@ function becomeUser(spec: SandboxSpec, singleId: boolean, calls: CredentialCalls
       hint: "this host maps one user id only; give this user subordinate ids in /etc/subuid and /etc/subgid, and install newuidmap",
     });
   }
-  if (uid !== 0) giveOutputs(uid, gid);
+  if (uid !== 0) givePipes(uid, gid);
   const insecure = spec.insecure === true;
   if (!insecure) calls.boundCapabilities(DEFAULT_CAPABILITIES);
   // Such a namespace denies setgroups for good; all groups are the same one there.
@@ -150,9 +159,9 @@ function setLimit({ name, soft, hard }: ResourceLimit, calls: ProcessCalls): voi
   }
 }
 
-/** Else the user could write to the pipes but not open /dev/stdout. */
-function giveOutputs(uid: number, gid: number): void {
-  for (const fd of [1, 2]) fchownSync(fd, uid, gid);
+/** Else the user could use the pipes but not open /dev/stdin and /dev/stdout. */
+function givePipes(uid: number, gid: number): void {
+  for (const fd of [0, 1, 2]) fchownSync(fd, uid, gid);
 }
 
 function findProgram(spec: SandboxSpec): string {
