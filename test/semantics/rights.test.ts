@@ -124,7 +124,7 @@ describe("what is the same for every RUN of a build", () => {
     const built = await bench.build(
       [
         "FROM busybox",
-        "RUN tail -n 3 /etc/hosts > /facts && hostname >> /facts && ulimit -Sn >> /facts && ulimit -Hn >> /facts && ulimit -c >> /facts && df -k /dev/shm | tail -n 1 | awk '{print $2}' >> /facts",
+        "RUN head -n 1 /etc/hosts > /facts && tail -n 2 /etc/hosts >> /facts && hostname >> /facts && ulimit -Sn >> /facts && ulimit -Hn >> /facts && ulimit -c >> /facts && df -k /dev/shm | tail -n 1 | awk '{print $2}' >> /facts",
       ],
       {
         addHosts: ["db:10.0.0.7", "six=[fd00::7]"],
@@ -137,7 +137,7 @@ describe("what is the same for every RUN of a build", () => {
       },
     );
     expect(built.text("facts")).toBe(
-      "127.0.0.1 builder\n10.0.0.7\tdb\nfd00::7\tsix\nbuilder\n100\n200\n0\n1024\n",
+      "127.0.0.1\tlocalhost builder\n10.0.0.7\tdb\nfd00::7\tsix\nbuilder\n100\n200\n0\n1024\n",
     );
   });
 

@@ -98,7 +98,7 @@ async function execute(
     hostname,
     mounts: mounts.mounts,
     network,
-    hosts: `${hosts.trimEnd()}\n127.0.0.1 ${hostname}\n${extra}`,
+    hosts: hostsFile(hosts, hostname) + extra,
     resolvConf,
     insecure,
     limits: step.limits,
@@ -108,6 +108,14 @@ async function execute(
   const { status, tail, seal } = await tools.run(state.image, spec);
   if (status.kind !== "exited" || status.code !== 0) throw failure(argv, status, tail);
   return seal();
+}
+
+/** BuildKit's two lines, and what else the builder's own file says: in a Pod, its hostAliases. */
+function hostsFile(own: string, hostname: string): string {
+  const known = /^(127\.0\.0\.1|::1)(\s+(localhost|ip6-localhost|ip6-loopback))+\s*$/;
+  const rest = own.split("\n").filter((line) => !/^\s*(#|$)/.test(line) && !known.test(line));
+  const local = `127.0.0.1\tlocalhost ${hostname}`;
+  return [local, "::1\tlocalhost ip6-localhost ip6-loopback", ...rest, ""].join("\n");
 }
 
 /** An image's own word says what its programs are for: a base may be of another platform than the one that was asked for. */
