@@ -102,7 +102,15 @@ const sample = () =>
     directory("d/", { mode: 0o750, uid: 7, gid: 8, mtime: new Date(5000) }),
     file("d/f", "F", { mode: 0o640, uid: 99, gid: 98, mtime: new Date(1234567890_000) }),
     symlink("d/l", "f"),
-    { name: "d/h", type: "link", linkname: "d/f" },
+    {
+      name: "d/h",
+      type: "link",
+      linkname: "d/f",
+      mode: 0o640,
+      uid: 99,
+      gid: 98,
+      mtime: new Date(1234567890_000),
+    },
     file("x", "X", { mode: 0o755 }),
   );
 
@@ -148,8 +156,26 @@ describe("what is an archive", () => {
       });
       expect(tree.lstat("out/d/h")?.linkGroup).toBe(tree.lstat("out/d/f")?.linkGroup);
       expect(tree.lstat("out/d/f")?.linkGroup).toBeDefined();
+      // A link's own mode is no mode of anything.
+      expect(tree.lstat("out/d/l")).toMatchObject({ type: "symlink", mode: 0o777 });
     },
   );
+
+  test("an entry that names a file once more describes it anew, for all of its names", async () => {
+    const mtime = new Date(6000);
+    const link = { name: "h", type: "link", linkname: "f", mode: 0o4711, uid: 9, gid: 8, mtime };
+    const bytes = await tar(file("f", "F", { mode: 0o600, uid: 1 }), { ...link, type: "link" });
+    const tree = await add({ t: bytes }, ["t"], "/out/");
+    for (const name of ["out/f", "out/h"]) {
+      expect(tree.lstat(name)).toMatchObject({
+        mode: 0o4711,
+        uid: 9,
+        gid: 8,
+        mtimeNs: 6_000_000_000n,
+      });
+    }
+    expect(tree.lstat("out/h")?.linkGroup).toBe(tree.lstat("out/f")?.linkGroup);
+  });
 
   test("what wildcards match is, what is inside a directory is not", async () => {
     const a = await tar(file("foo", "content0"));
