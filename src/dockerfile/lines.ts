@@ -57,7 +57,8 @@ export class Lines {
       const text = this.#file.text.slice(start, line.end);
       if (text.startsWith("#")) {
         if (this.#directive(start, text)) continue;
-        const comment = trimSpaces(text.slice(1));
+        // BuildKit takes the line's first character off: an indented comment keeps its sign, and so says nothing to the rules.
+        const comment = trimSpaces(this.#file.text.slice(line.start + 1, line.end));
         if (comment === "") comments = [];
         else comments.push(comment);
         continue;

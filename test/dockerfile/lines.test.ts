@@ -125,7 +125,7 @@ describe("comments", () => {
     );
     expect(globals[0]?.comments).toEqual(["x sets x"]);
     expect(stages[0]?.from.comments).toEqual(["base is first"]);
-    expect(stages[0]?.instructions[0]?.comments).toEqual(["indented"]);
+    expect(stages[0]?.instructions[0]?.comments).toEqual(["# indented"]);
   });
 });
 

@@ -154,6 +154,10 @@ describe("a rule does not fire", () => {
   ])("where it is switched off: %j", (text) => expect(shown(lint(text))).toEqual([]));
 });
 
+test("an indented comment switches nothing off", () => {
+  expect(lint("FROM scratch\n  # check=skip=all\nENV a b")).toHaveLength(1);
+});
+
 test("a comment switches rules off for its own instruction only", () => {
   const text = "FROM scratch\n# check=skip=all\nENV a b\nENV c d";
   expect(lint(text).map(({ span }) => locate(span).line)).toEqual([4]);
