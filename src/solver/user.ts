@@ -56,8 +56,10 @@ export function resolveOwner(root: Tree, spec: string): ResolvedOwner {
   if (id === undefined && line === undefined) unknown.push(user);
   const uid = id ?? line?.uid ?? 0;
   const primary = id ?? line?.gid ?? 0;
-  if (!isGiven(group)) return { uid, gid: primary, unknown };
-  const gid = readId(group) ?? readGroups(root).find(({ name }) => name === group)?.gid;
+  if (group === undefined) return { uid, gid: primary, unknown };
+  // "user:" leaves out the group that the colon promises: that is root's.
+  const gid =
+    group === "" ? 0 : (readId(group) ?? readGroups(root).find(({ name }) => name === group)?.gid);
   if (gid === undefined) unknown.push(group);
   return { uid, gid: gid ?? primary, unknown };
 }
