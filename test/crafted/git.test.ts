@@ -12,7 +12,7 @@ import { expectOneLine, openPlace, type Place } from "./support.js";
 
 const LACKS = [lacksRoot(), lacksUsers(), lacksTools("git"), lacksBuild()];
 
-const WHY = /git|not found|no such|may not begin with a dash|cannot be/i;
+const WHY = /git|not found|no such|not supported|begin with a dash|tried to read the Dockerfile/i;
 
 describeUnless(LACKS, "crafted git sources", () => {
   let place: Place;
