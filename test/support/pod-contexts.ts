@@ -89,7 +89,7 @@ const RESTRICTED = {
 
 const WRITABLE: readonly EmptyDir[] = [
   WORKSPACE,
-  { path: "/tmp", medium: "disk" },
+  { path: "/tmp", medium: "memory" }, // podman covers whatever is mounted there with a tmpfs of its own
   { path: "/cache", medium: "disk" },
 ];
 

@@ -1,5 +1,5 @@
 /** Runs contexts that `podman kube play` cannot express, and all others too, by a config.json for crun or runc as Kubernetes' runtimes write it. */
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { PodContext, SeccompName } from "./pod-contexts.js";
 import { volumesOf, type PodRequest, type PodVolume } from "./pod-request.js";
@@ -72,7 +72,7 @@ export async function runByCrun(
   try {
     const image = await inspectImage(host, request.image);
     const volumes = await makeVolumes(bundle, volumesOf(request));
-    const mounted = volumes.map(({ mount }) => mount);
+    const mounted = [...(await makeNetworkFiles(bundle)), ...volumes.map(({ mount }) => mount)];
     const config = await configOf(host, request, image, mounted);
     await writeFile(join(bundle, "config.json"), JSON.stringify(config, null, 1));
     if (owner !== 0) await host.mustRun(["chown", "-R", `${owner}:${owner}`, bundle]);
@@ -144,7 +144,8 @@ async function makeVolumes(
   const made: Volume[] = [];
   for (const [i, volume] of volumes.entries()) {
     const source = volume.kind === "host" ? volume.source : join(bundle, "volumes", String(i));
-    if (volume.kind !== "host") await mkdir(source, { mode: 0o777 });
+    if (volume.kind !== "host") await mkdir(source);
+    if (volume.kind === "empty") await chmod(source, 0o777); // as the kubelet's, whatever the umask
     if (volume.kind === "secret") {
       for (const [name, content] of Object.entries(volume.files)) {
         await writeFile(join(source, name), content, { mode: 0o644 });
@@ -190,7 +191,7 @@ async function configOf(
       noNewPrivileges: context.noNewPrivileges,
       capabilities: { bounding: capabilities, effective, permitted: effective, inheritable: [] },
     },
-    mounts: [...systemMounts(context), ...networkFiles(), ...volumes],
+    mounts: [...systemMounts(context), ...volumes],
     linux: {
       // No network namespace: the Pod has `hostNetwork: true`.
       namespaces: ["pid", "mount", "ipc", "uts", ...(context.ownUsers ? ["user"] : [])].map(
@@ -266,12 +267,18 @@ function systemMounts(context: PodContext): readonly Mount[] {
   ];
 }
 
-/** The files that the kubelet mounts into every container. */
-function networkFiles(): readonly Mount[] {
-  return ["/etc/resolv.conf", "/etc/hosts"].map((path) => ({
-    destination: path,
-    type: "bind",
-    source: path,
-    options: ["bind", "rprivate"],
-  }));
+/** The files that the kubelet makes for every container. */
+async function makeNetworkFiles(bundle: string): Promise<readonly Mount[]> {
+  const mounts: Mount[] = [];
+  for (const name of ["resolv.conf", "hosts"]) {
+    const source = join(bundle, name);
+    await copyFile(`/etc/${name}`, source);
+    mounts.push({
+      destination: `/etc/${name}`,
+      type: "bind",
+      source,
+      options: ["bind", "rprivate"],
+    });
+  }
+  return mounts;
 }

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { PodContext, SeccompName } from "./pod-contexts.js";
 import { volumesOf, type PodRequest, type PodVolume } from "./pod-request.js";
-import { notePod, type PodHost } from "./pods-host.js";
+import type { PodHost } from "./pods-host.js";
 import type { Outcome, RunOptions } from "./tools.js";
 
 /** How podman is told a profile: it ignores `seccompProfile`, and knows this annotation of old. */
@@ -68,8 +68,6 @@ async function follow(host: PodHost, name: string, options: PlayOptions): Promis
 
 /** Faster than `kube down`, which waits for containers that nobody needs any more. */
 async function tearDown(host: PodHost, pod: string, file: string): Promise<void> {
-  const id = await host.run(["podman", "pod", "inspect", "--format", "{{.ID}}", pod]);
-  if (id.code === 0) await notePod(host, id.stdout.trim());
   await host.run(["podman", "pod", "rm", "--force", "--time", "0", "--ignore", pod]);
   await host.run(["podman", "kube", "down", "--force", file]);
 }

@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DOCKER_PROFILE, newerDebian, PODMAN_PROFILE, POD_IDS } from "./pods-root.js";
 import { stopChild } from "./services.js";
@@ -48,8 +48,6 @@ const ENVIRONMENT = [
   "PODMAN_IGNORE_CGROUPSV1_WARNING=1",
 ];
 const CGROUPS = "/sys/fs/cgroup";
-/** Podman's cgroups are below this name, for every podman of this machine. */
-const CGROUP_PARENT = "libpod_parent";
 
 /** crun refuses the hybrid hierarchy, hence the last unmount. catatonit holds the namespaces and reaps orphans. */
 const HOLDER = `set -eu
@@ -91,6 +89,7 @@ export async function startPodHost(options: PodHostOptions = {}): Promise<PodHos
   const temp = await tempDir("tsbuild-pods-");
   let holder: ChildProcess | undefined;
   try {
+    await chmod(temp.path, 0o711); // runc reaches its bundle with the ids of the Pod
     await fillIn(temp.path, lower, options);
     holder = spawnHolder(temp.path, lower, options);
     const init = await untilReady(holder, temp.path);
@@ -114,7 +113,10 @@ async function fillIn(dir: string, lower: string, options: PodHostOptions): Prom
   }
 }
 
-const CONTAINERS_CONFIG = `[engine]
+/** Without cgroups: podman would leave some of them behind on cgroup v1, and take seconds to remove the others. */
+const CONTAINERS_CONFIG = `[containers]
+cgroups = "disabled"
+[engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 `;
@@ -205,6 +207,10 @@ function describeHost(dir: string, holder: ChildProcess, init: number): PodHost 
     "--mount",
     "--pid",
     "--",
+    // nsenter forks: without this a killed one would leave its program behind, with our pipes.
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
     "env",
     "-i",
     ...ENVIRONMENT,
@@ -226,32 +232,7 @@ function describeHost(dir: string, holder: ChildProcess, init: number): PodHost 
       await stopChild(holder);
       // The first process of a pid namespace is gone when all the others are.
       await eventually("the Pods to end", () => (existsSync(`/proc/${init}`) ? undefined : true));
-      await removeCgroups(dir);
       await rm(dir, { recursive: true, force: true, maxRetries: 5 });
     },
   };
-}
-
-/** Notes a Pod of ours, so that its cgroups go when the host stops: podman leaves those of cgroup v1's named hierarchy. */
-export async function notePod(host: PodHost, id: string): Promise<void> {
-  await writeFile(join(host.dir, "run", `pod-${id}`), "");
-}
-
-async function removeCgroups(dir: string): Promise<void> {
-  const notes = await readdir(join(dir, "run")).catch(() => []);
-  const ids = notes.filter((name) => name.startsWith("pod-")).map((name) => name.slice(4));
-  const hierarchies = (await readdir(CGROUPS).catch(() => [])).map((name) => join(CGROUPS, name));
-  for (const hierarchy of [CGROUPS, ...hierarchies]) {
-    const parent = join(hierarchy, CGROUP_PARENT);
-    for (const id of ids) await removeCgroup(join(parent, id));
-    await rmdir(parent).catch(() => {}); // another podman of this machine may use it
-  }
-}
-
-async function removeCgroup(path: string): Promise<void> {
-  const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
-  for (const entry of entries) {
-    if (entry.isDirectory()) await removeCgroup(join(path, entry.name));
-  }
-  await rmdir(path).catch(() => {});
 }
