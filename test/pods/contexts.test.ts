@@ -74,7 +74,7 @@ describeUnless(lacks, "the Pods of the tests", () => {
   });
 
   test("a host that stops leaves no process, mount or directory", async () => {
-    const other = await startPods({ checkout: CHECKOUT, app: false });
+    await using other = await startPods({ checkout: CHECKOUT, app: false });
     const context = podContext("default");
     const sleeping = runInPod(other, { ...requestOf(context), command: ["sleep", "600"] });
     const settled = sleeping.then(
@@ -82,8 +82,8 @@ describeUnless(lacks, "the Pods of the tests", () => {
       () => undefined,
     );
     await eventually("the Pod to run", async () => {
-      const found = await other.run(["podman", "ps", "--format", "{{.Command}}"]);
-      return found.stdout.includes("sleep 600") ? true : undefined;
+      const running = await other.mustRun(["podman", "ps", "--format", "{{.Names}}"]);
+      return running.includes("tsbuild-pod-build") ? true : undefined;
     });
     expect(await leftovers(other.dir)).not.toEqual([]);
     await other[Symbol.asyncDispose]();
