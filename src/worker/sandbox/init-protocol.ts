@@ -14,6 +14,8 @@ export interface Order {
   readonly overlayOptions: string;
   /** The namespace maps one id only: no other user can be taken, no groups set. */
   readonly singleId: boolean;
+  /** It has no pid namespace of its own: /proc is the outer one, and the command takes a first process's place otherwise. */
+  readonly sharesPids?: boolean;
 }
 
 /** What an init says on descriptor 3, one JSON text per line. The descriptor closes when the command's program takes over. */

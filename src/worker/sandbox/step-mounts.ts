@@ -26,7 +26,11 @@ export function planMounts(order: Order, calls: MountCalls): readonly PlannedMou
   const files = `${order.scratch}/files`;
   mkdirSync(files);
   const system: PlannedMount[] = [
-    { target: "/proc", type: "directory", mount: (at) => mountProc(at, calls) },
+    {
+      target: "/proc",
+      type: "directory",
+      mount: (at) => mountProc(at, order.sharesPids ?? false, calls),
+    },
     { target: "/dev", type: "directory", mount: (at) => mountDev(at, spec, calls) },
     {
       target: "/sys",
