@@ -98,20 +98,28 @@ function locateUrl(text: string, needsSuffix: boolean): Location | undefined {
   const fragment = decode(rawFragment);
   const user = decode(at < 0 ? "" : authority.slice(0, at).replace(/:.*$/s, ""));
   const password = decode(/:(.*)$/s.exec(at < 0 ? "" : authority.slice(0, at))?.[1] ?? "");
-  if (!SCHEMES.has(scheme) || !HOST.test(host) || /\s/.test(path)) return undefined;
+  if (!SCHEMES.has(scheme) || !HOST.test(host)) return undefined;
   if (decoded === undefined || fragment === undefined) return undefined;
   if (user === undefined || password === undefined) return undefined;
   const rest = { query, fragment };
+  const place = `${host}${encodePath(path, decoded)}`;
   if (scheme !== "http" && scheme !== "https") {
     // A user belongs to an ssh address; a password has no use there, and would be shown.
     const shown = at < 0 ? "" : `${authority.slice(0, at).replace(/:.*$/s, "")}@`;
-    return { remote: `${scheme}://${shown}${host}${path}`, ...rest };
+    return { remote: `${scheme}://${shown}${place}`, ...rest };
   }
   if (needsSuffix && !decoded.endsWith(".git")) return undefined;
-  const remote = `${scheme}://${host}${path}`;
+  const remote = `${scheme}://${place}`;
   return at < 0
     ? { remote, ...rest }
     : { remote, ...rest, credentials: { username: user, password } };
+}
+
+/** As it is written where a URL may have it so, else encoded anew, as Go's `URL.String` does. */
+function encodePath(path: string, decoded: string): string {
+  if (/^[\w.~!$&'()*+,;=:@[\]%/-]*$/.test(path)) return path;
+  const hex = (c: string): string => `%${c.charCodeAt(0).toString(16).toUpperCase()}`;
+  return encodeURI(decoded).replace(/[?#!'()*]/g, hex);
 }
 
 function locateScp(text: string): Location | undefined {
@@ -141,10 +149,10 @@ function readQuery(
   if (mtime !== undefined && mtime !== "checkout" && mtime !== "commit") {
     throw refuse(`invalid mtime value: ${JSON.stringify(mtime)} (must be "checkout" or "commit")`);
   }
-  const subdir = values.get("subdir");
+  const subdir = agree("subdir", start.subdir, values.get("subdir"), refuse) ?? "";
   const found = {
     ref: readRef(values, start.ref, refuse),
-    subdir: agree("subdir", start.subdir, subdir === undefined ? "" : cleanSubdir(subdir), refuse),
+    subdir: cleanSubdir(subdir),
     checksum: agree("checksum", values.get("checksum"), values.get("commit"), refuse),
     keepGitDir: bool("keep-git-dir"),
     submodules: bool("submodules"),

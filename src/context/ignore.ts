@@ -1,6 +1,7 @@
 import { readFile, realpath, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { errnoOf, TsbuildError } from "../errors.js";
+import { trimSpaces } from "../internal/go-spaces.js";
 import { BadPatternError } from "../internal/path-match.js";
 import { cleanPath, compilePatterns, type PathPatterns } from "../internal/path-patterns.js";
 import type { IgnoreFile } from "./types.js";
@@ -36,10 +37,10 @@ export function parseIgnoreFile(text: string): readonly string[] {
   const patterns: string[] = [];
   for (const line of text.replace(/^\uFEFF/, "").split("\n")) {
     if (line.startsWith("#")) continue;
-    let pattern = line.trim();
+    let pattern = trimSpaces(line);
     if (pattern === "") continue;
     const exception = pattern.startsWith("!");
-    if (exception) pattern = pattern.slice(1).trim();
+    if (exception) pattern = trimSpaces(pattern.slice(1));
     if (pattern !== "") pattern = cleanPath(pattern);
     if (pattern.length > 1 && pattern.startsWith("/")) pattern = pattern.slice(1);
     patterns.push(exception ? `!${pattern}` : pattern);

@@ -1,6 +1,6 @@
 import { parseBool } from "./go-values.js";
 import { Fault, fail, raising, wholeText } from "./diagnostic.js";
-import { trimSpaces } from "./spaces.js";
+import { trimSpaces } from "../internal/go-spaces.js";
 import type { CheckOptions, Diagnostic, Span } from "./types.js";
 
 /** Rules that only run when the check options ask for them. */

@@ -1,7 +1,7 @@
 import { NO_CHECK, readCheck } from "./check.js";
 import { fail } from "./diagnostic.js";
 import { type Fragment, cut, spanOf, trimmed } from "./fragment.js";
-import { skipSpaces } from "./spaces.js";
+import { skipSpaces } from "../internal/go-spaces.js";
 import type { CheckOptions, Directives, EscapeToken, Flag } from "./types.js";
 
 const KNOWN: ReadonlySet<string> = new Set(["syntax", "escape", "check"]);

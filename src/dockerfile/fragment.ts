@@ -1,5 +1,5 @@
 import type { SourceFile, Span, Word } from "./types.js";
-import { endWithoutSpaces, skipSpaces } from "./spaces.js";
+import { endWithoutSpaces, skipSpaces } from "../internal/go-spaces.js";
 
 /** `text` from index `at` on stands at `source` of the file, up to the next piece. */
 export interface Piece {

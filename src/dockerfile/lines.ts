@@ -1,7 +1,7 @@
 import { DirectiveReader } from "./directives.js";
 import { fail, type Problems } from "./diagnostic.js";
 import { type Composed, type Piece, fragmentOf } from "./fragment.js";
-import { isSpace, skipSpaces, trimSpaces } from "./spaces.js";
+import { isSpace, skipSpaces, trimSpaces } from "../internal/go-spaces.js";
 import type { EscapeToken, SourceFile, Span } from "./types.js";
 
 /** Bytes; BuildKit refuses longer lines. */

@@ -1,6 +1,6 @@
 import { unreachable } from "../errors.js";
 import { continuationAt } from "./lines.js";
-import { isSpace } from "./spaces.js";
+import { isSpace } from "../internal/go-spaces.js";
 import { heredocPlaces } from "./heredoc.js";
 import { fragmentOf } from "./fragment.js";
 import type {

@@ -1,5 +1,5 @@
 import { PatternError, replacePattern, trimPrefix, trimSuffix } from "./pattern.js";
-import { isSpace } from "./spaces.js";
+import { isSpace } from "../internal/go-spaces.js";
 import type { EscapeToken } from "./types.js";
 
 /** `${a:-${b:-…}}` nested deeper than this is refused, before it fills the stack. */

@@ -1,5 +1,5 @@
 import { Composer, type Fragment, cut, trimmed } from "./fragment.js";
-import { isSpace } from "./spaces.js";
+import { isSpace } from "../internal/go-spaces.js";
 import type { EscapeToken, Heredoc } from "./types.js";
 
 /** A logical line taken apart as far as every instruction has it in common. */

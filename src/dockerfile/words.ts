@@ -1,6 +1,6 @@
 import { fail } from "./diagnostic.js";
 import { type Fragment, cut, spanOf, wordOf } from "./fragment.js";
-import { isSpace } from "./spaces.js";
+import { isSpace } from "../internal/go-spaces.js";
 import type { EscapeToken, Word } from "./types.js";
 
 const BLANKS = /[\t\v\f\r ]+/g;

@@ -52,7 +52,7 @@ export function hasWildcards(text: string): boolean {
 
 /**
  * Reads a pattern once for many names. With `deep`, `**` stands for any number of directories, as in ignore files;
- * without it, two stars are one.
+ * without it, two stars are one; and a class may begin with `]`, and begin or end with `-`, each for itself.
  * @throws BadPatternError
  */
 export function compileGlob(pattern: string, deep: boolean): CompiledGlob {
@@ -76,7 +76,7 @@ export function compileGlob(pattern: string, deep: boolean): CompiledGlob {
       tokens.push(ANY);
     } else if (c === "[") {
       special = true;
-      const { value, end } = readClass(source, i + 1, pattern);
+      const { value, end } = (deep ? readLooseClass : readClass)(source, i + 1, pattern);
       tokens.push(value);
       i = end;
     } else if (c === "\\") {
@@ -171,6 +171,31 @@ function readClass(
       i = end.next;
     }
     ranges.push([low.value, high]);
+  }
+  return { value: { negated, ranges }, end: i };
+}
+
+/** As a regular expression reads it: a hyphen that ends no range and a bracket that ends no class are themselves. */
+function readLooseClass(
+  source: readonly string[],
+  start: number,
+  pattern: string,
+): { readonly value: CharacterClass; readonly end: number } {
+  let i = start;
+  const negated = source[i] === "^";
+  if (negated) i++;
+  const ranges: [number, number][] = [];
+  const readChar = (): number => {
+    if (source[i] === "\\") i++;
+    return codePoint(source[i++], pattern);
+  };
+  while (source[i] !== "]" || ranges.length === 0) {
+    const low = readChar();
+    const isRange = source[i] === "-" && source[i + 1] !== "]";
+    if (isRange) i++;
+    const high = isRange ? readChar() : low;
+    if (high < low) throw malformed(pattern);
+    ranges.push([low, high]);
   }
   return { value: { negated, ranges }, end: i };
 }

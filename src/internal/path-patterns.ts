@@ -1,4 +1,5 @@
 import { posix } from "node:path";
+import { trimSpaces } from "./go-spaces.js";
 import { BadPatternError, compileGlob, matchGlob, type CompiledGlob } from "./path-match.js";
 
 /** What a directory matched, pattern by pattern: its children match the same ones without being asked. */
@@ -29,7 +30,8 @@ export interface PathPatterns {
 /**
  * Patterns with the semantics of moby's patternmatcher (https://github.com/moby/patternmatcher): rooted at the top, `**`
  * any number of directories, otherwise `filepath.Match`; a match covers everything below it; `!` takes back; the last
- * match wins. A letter behind `\` is that letter. Blank patterns are skipped.
+ * match wins. Blank patterns are skipped. What patternmatcher lets through to the regular expression that it makes of a
+ * pattern stays a plain character here: `|`, `^`, `{2}`, and a letter behind `\`.
  * @throws BadPatternError
  */
 export function compilePatterns(texts: readonly string[]): PathPatterns {
@@ -97,7 +99,7 @@ class Patterns implements PathPatterns {
 }
 
 function compilePattern(written: string): Pattern | undefined {
-  const trimmed = written.trim();
+  const trimmed = trimSpaces(written);
   if (trimmed === "") return undefined;
   let text = cleanPath(trimmed);
   const exception = text.startsWith("!");
@@ -105,8 +107,22 @@ function compilePattern(written: string): Pattern | undefined {
     if (text.length === 1) throw new BadPatternError('illegal exclusion pattern: "!"');
     text = text.slice(1);
   }
+  checkSyntax(text);
   const glob = compileGlob(text, true);
   return { text, exception, test: tester(text, glob), elements: elementsOf(text) };
+}
+
+/**
+ * As patternmatcher does it: what `filepath.Match` comes to when it is asked about "." has to be well-formed. Classes
+ * behind that are a regular expression's, where `-` and `]` may stand at the ends: `test*[_-]*.py`.
+ */
+function checkSyntax(text: string): void {
+  let name = ".";
+  for (const part of text.match(/\*+|(?:\\[^]?|\[(?:\\[^]?|[^\]\\])*\]?|[^*\\[])+/g) ?? []) {
+    if (part.startsWith("*")) continue;
+    if (!matchGlob(compileGlob(part, false), name)) return;
+    name = "";
+  }
 }
 
 /** The forms that need no glob are the common ones, and `**name` has a meaning of its own: any path that ends with it. */

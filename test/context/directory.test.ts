@@ -236,6 +236,15 @@ describe("an ignore file", () => {
     ).toEqual(["a", "b", "\\#d", "e", "!f", "g/h", "!", "/", "# not first"]);
   });
 
+  test("white space is Go's: U+0085 is, U+FEFF within is not", () => {
+    expect(parseIgnoreFile("\u0085a\u0085\n\u0085\n! \u0085b\n \uFEFFc\n\u00a0d")).toEqual([
+      "a",
+      "!b",
+      "\uFEFFc",
+      "d",
+    ]);
+  });
+
   test("a malformed pattern names the file", async () => {
     await expect(open("!\n")).rejects.toThrow(
       'tried to read the patterns of .dockerignore: illegal exclusion pattern: "!"',

@@ -133,6 +133,15 @@ describe("patterns match as moby's patternmatcher", () => {
     ["x/../y", "y", true],
     [".", "x", false],
     ["/x", "x", false],
+    // A class behind the first star is a regular expression's.
+    ["test*[_-]*.py", "test_a-b.py", true],
+    ["test*[_-]*.py", "testab.py", false],
+    ["a*[-_]", "ab-", true],
+    ["a*[]x]", "ab]", true],
+    ["a*[^]x]", "ab]", false],
+    ["a*[a-c-e]", "a-", true],
+    ["\u0085x\u0085", "x", true],
+    ["\ufeffx", "\ufeffx", true],
   ])("%j and %j: %j", (pattern, path, matches) => {
     expect(ignored([pattern], path)).toBe(matches);
   });

@@ -2,7 +2,7 @@ import { fail, type Problems } from "../diagnostic.js";
 import { Flags, present } from "../flags.js";
 import { cut, spanOf } from "../fragment.js";
 import { DurationError, parseDuration, quote } from "../go-values.js";
-import { isSpace, skipSpaces } from "../spaces.js";
+import { isSpace, skipSpaces } from "../../internal/go-spaces.js";
 import type { Statement } from "../statement.js";
 import type { Cmd, Entrypoint, Flag, HealthcheckInstruction, Shell, Word } from "../types.js";
 import { readJsonArray } from "../words.js";

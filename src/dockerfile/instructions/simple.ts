@@ -4,7 +4,7 @@ import { spanOf, wordOf } from "../fragment.js";
 import type { Statement } from "../statement.js";
 import type { Expose, Maintainer, StopSignal, User, Volume, Word, Workdir } from "../types.js";
 import { readList, splitBlanks } from "../words.js";
-import { trimSpaces } from "../spaces.js";
+import { trimSpaces } from "../../internal/go-spaces.js";
 import { argumentsSpan, common } from "./base.js";
 
 /** All of the text as one argument, blanks included. */

@@ -1,4 +1,7 @@
-/** Go's unicode.IsSpace, which decides what white space is in a Dockerfile; JavaScript's `\s` differs in U+0085 and U+FEFF. */
+/**
+ * Go's unicode.IsSpace, which decides what white space is in a Dockerfile and in an ignore file; JavaScript's `\s` differs
+ * in U+0085 and U+FEFF.
+ */
 const SPACE = /[\t\n\v\f\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
 
 export function isSpace(char: string): boolean {
