@@ -6,7 +6,7 @@ import { stat } from "node:fs/promises";
 import { TsbuildError, unreachable } from "./errors.js";
 import { createEmulation, type Emulation } from "./worker/emulation/emulation.js";
 import { createLayerHost } from "./worker/layer-host.js";
-import type { LayerHost, StageRoot } from "./worker/layer-host-types.js";
+import type { LayerHost, Memory, StageRoot } from "./worker/layer-host-types.js";
 import { prepareStep, type MadeMountTools } from "./worker/made-mounts.js";
 import { openFileCalls, type FileCalls } from "./worker/linux/files.js";
 import { loadLibc } from "./worker/linux/libc.js";
@@ -15,7 +15,7 @@ import { openMountCalls, type MountCalls } from "./worker/linux/mount.js";
 import { openProcessCalls, type ProcessCalls } from "./worker/linux/process.js";
 import { probeInPlace } from "./worker/probe-in-place.js";
 import { probeProot } from "./worker/probe-proot.js";
-import { probeHere } from "./worker/probe.js";
+import { mountMemory, probeHere } from "./worker/probe.js";
 import {
   toWire,
   type Answers,
@@ -26,6 +26,7 @@ import {
 import { createInPlaceSandbox } from "./worker/sandbox/in-place.js";
 import { createNamespaceSandbox, type NamespaceOptions } from "./worker/sandbox/namespace.js";
 import { createProotSandbox } from "./worker/sandbox/proot.js";
+import { endDescendants } from "./worker/sandbox/strays.js";
 import type { ExitStatus, ProcessOutput, Sandbox } from "./worker/sandbox/types.js";
 
 /** Everything that the process holds. */
@@ -72,7 +73,11 @@ function serve(): void {
     lastView: 0,
     closing: new AbortController(),
   };
-  process.on("disconnect", () => process.exit());
+  process.on("disconnect", () => {
+    // As the first process of a pid namespace it need not: the kernel does.
+    if (process.pid !== 1) endDescendants(state.calls.process);
+    process.exit();
+  });
   process.on("message", (message: ToChild) => {
     if (message.kind === "cancel") state.running.get(message.id)?.abort();
     else void answer(state, message.id, message.request);
@@ -102,7 +107,7 @@ async function handle(
 ): Promise<Answers[Request["op"]]> {
   switch (request.op) {
     case "probe":
-      return probeHere(request.staging, state.calls);
+      return probeHere(request, state.calls);
     case "probeWithout":
       return request.driver === "in-place" ? probeInPlace(request) : probeProot(request);
     case "open":
@@ -142,9 +147,11 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
   await stat("/");
   const scratch = `${request.staging}/scratch`;
   mkdirSync(scratch, { recursive: true });
+  if (request.sharesPids) state.calls.process.adoptOrphans();
+  const memory = openMemory(request, state.calls.mounts);
   // The front process saw to it that nothing else is in here; a step gets its own.
   const env = { PATH: process.env["PATH"] ?? "" };
-  const host = createLayerHost(request);
+  const host = createLayerHost({ ...request, ...memory });
   const warnings: string[] = [];
   const addWarnings = (lines: readonly string[]): void => void warnings.push(...lines);
   let names = 0;
@@ -171,8 +178,20 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
   void remove(state.opened.host, request.abandoned, state.closing.signal);
 }
 
+/** Where upper directories lie, if not in the staging directory: mounted before anything copies the mount namespace. */
+function openMemory(
+  { staging, memoryBytes }: Extract<Request, { op: "open" }>,
+  mounts: MountCalls,
+): { readonly uppers?: Memory } {
+  if (memoryBytes === undefined) return {};
+  const directory = `${staging}/memory`;
+  mkdirSync(directory, { recursive: true });
+  mountMemory(directory, memoryBytes, mounts);
+  return { uppers: { directory, bytes: memoryBytes } };
+}
+
 function createSandbox(
-  { driver, overlayOptions, singleId, inPlace }: Extract<Request, { op: "open" }>,
+  { driver, overlayOptions, singleId, sharesPids, inPlace }: Extract<Request, { op: "open" }>,
   tools: Pick<NamespaceOptions, "scratch" | "env" | "calls">,
 ): Sandbox {
   switch (driver) {
@@ -182,7 +201,7 @@ function createSandbox(
       return createProotSandbox(tools);
     case "overlay":
     case "plain":
-      return createNamespaceSandbox({ ...tools, overlayOptions, singleId });
+      return createNamespaceSandbox({ ...tools, overlayOptions, singleId, sharesPids });
     default:
       return unreachable(driver);
   }

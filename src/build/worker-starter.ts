@@ -29,6 +29,7 @@ export function workerStarter(
       staging: store.staging,
       layersDirectory: (idMap) => store.layersDirectory(idMap),
       cachesDirectory: (idMap) => store.cachesDirectory(idMap),
+      admit: (owner, idMap) => store.admit(owner, idMap),
       abandoned: await leftovers(store),
       foreign: foreignArchitectures(plans),
       signal,
@@ -38,10 +39,18 @@ export function workerStarter(
     const note = refused.map((one) => `${one.driver}: ${one.because}`).join("; ");
     emit({ type: "driver", name, ...(note === "" ? {} : { note }) });
     if (name.startsWith("single-id")) emit({ type: "notice", message: SINGLE_ID });
+    if (worker.host.memoryBytes !== undefined) {
+      emit({ type: "notice", message: inMemory(worker.host.memoryBytes) });
+    }
     return worker;
   };
   let worker: Promise<Worker> | undefined;
   return () => (worker ??= start());
+}
+
+function inMemory(bytes: number): string {
+  const size = `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+  return `the store's filesystem takes no overlay, so what steps write is kept in memory, up to ${size}: with --store on a volume, in a Pod an emptyDir, it is not`;
 }
 
 /** Those of the stages that run something, but for this machine's. */

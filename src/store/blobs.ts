@@ -1,4 +1,4 @@
-import { rename, rm, stat } from "node:fs/promises";
+import { chmod, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { TsbuildError, errnoOf } from "../errors.js";
 import { type Digest, hexOf } from "../oci/digest.js";
@@ -7,6 +7,8 @@ import { type HashedRead, closeUnread, readHashed, writeHashed } from "./hashed-
 import type { BlobStore } from "./types.js";
 
 const REFETCH = "the damaged file was removed; build again and it is fetched or made anew";
+/** By whoever gets to the file. */
+const READABLE = 0o644;
 /** Errors of a read that speak of the file, not of this process or its limits. */
 const UNREADABLE: ReadonlySet<string> = new Set(["EIO", "EBADMSG", "EUCLEAN", "EACCES", "EPERM"]);
 
@@ -70,6 +72,8 @@ export function createBlobStore(
   const adoptBlob = async (file: string, digest: Digest): Promise<void> => {
     const path = blobPath(digest);
     try {
+      // What is in a namespace of its own may be nobody to us. The directories keep everybody else out.
+      await chmod(file, READABLE).catch(() => undefined);
       await rename(file, path);
     } catch (error) {
       throw storeFailure(`store blob ${digest}`, path, error);

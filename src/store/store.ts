@@ -1,8 +1,9 @@
 import { mkdir, open, readFile, rename } from "node:fs/promises";
-import { isAbsolute, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import { TsbuildError, errnoOf } from "../errors.js";
 import { writeFileAtomic } from "../internal/atomic-file.js";
 import { type DiffId, hexOf } from "../oci/digest.js";
+import { admitTo } from "./admit.js";
 import { createBlobStore } from "./blobs.js";
 import { createDownloads } from "./downloads.js";
 import { storeFailure } from "./failure.js";
@@ -117,6 +118,16 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
       const path = join(root, "git");
       await makeDirectory(path);
       return path;
+    },
+    async admit(owner, idMap) {
+      const layers = await directoryOf(directory.layers, idMap);
+      const caches = await directoryOf(directory.caches, idMap);
+      const blobParent = dirname(directory.blobs);
+      const { staging: stagings } = directory;
+      const passages = [root, blobParent, directory.blobs, directory.layers, directory.caches];
+      const rooms = [staging.directory, layers, caches];
+      await admitTo({ passages: [...passages, stagings], blobs: directory.blobs, rooms }, owner);
+      return root;
     },
     abandoned: () => abandonedStaging(directory.staging),
     [Symbol.asyncDispose]: () => staging[Symbol.asyncDispose](),

@@ -38,6 +38,11 @@ export interface Store extends BlobStore, AsyncDisposable {
   readonly downloads: Downloads;
   /** Where git repositories are kept from build to build, a directory for each. Made when absent. */
   gitDirectory(): Promise<string>;
+  /**
+   * Opens what a build in a namespace needs, to the user and group who are root in there and nobody to us: the way to
+   * the blobs, and the directories of this build and of this id map. Gives the store's root. @throws TsbuildError STORE_FAILED
+   */
+  admit(owner: { readonly uid: number; readonly gid: number }, idMap: string): Promise<string>;
   /** Staging directories of builds that are dead; some may need the namespace of their owners to delete. */
   abandoned(): Promise<readonly string[]>;
 }

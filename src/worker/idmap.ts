@@ -48,6 +48,27 @@ export function identityOf(procMap: string): readonly IdRange[] {
     .map(([inside = 0, , count = 0]) => ({ inside, outside: inside, count }));
 }
 
+/** First outer id of a namespace below container root that may not contain root itself; the usual first subordinate id. */
+const SHIFTED_FROM = 100_000;
+/** What every distribution's users and groups fit into. */
+const SHIFTED_COUNT = 65_536;
+
+/**
+ * A range of the ids that we have, without our 0: 65536 of them from 100000 where we have these, else the largest.
+ * `own` is what {@link identityOf} gives.
+ */
+export function shiftedBelow(own: readonly IdRange[]): IdRange | undefined {
+  const fitting = own.map(({ inside, count }) => {
+    const end = inside + count;
+    const usual = inside <= SHIFTED_FROM && end >= SHIFTED_FROM + SHIFTED_COUNT;
+    const outside = usual ? SHIFTED_FROM : Math.max(inside, 1);
+    return { inside: 0, outside, count: Math.min(SHIFTED_COUNT, end - outside) };
+  });
+  const [best] = fitting.toSorted((a, b) => b.count - a.count);
+  // A single id is what every user may have.
+  return best !== undefined && best.count > 1 ? best : undefined;
+}
+
 /** As the kernel reads it. */
 export function formatRanges(ranges: readonly IdRange[]): string {
   return ranges.map(({ inside, outside, count }) => `${inside} ${outside} ${count}\n`).join("");

@@ -8,6 +8,13 @@ export type SnapshotDriver = "overlay" | "plain";
 /** Or without namespaces: as "/" itself, or as a directory of a user who may change no owner and enter no root. */
 export type RootDriver = SnapshotDriver | "in-place" | "proot";
 
+/** A filesystem in memory, for what overlay mounts write to where no other takes upper directories. */
+export interface Memory {
+  readonly directory: string;
+  /** What fits in. */
+  readonly bytes: number;
+}
+
 export interface LayerHostOptions {
   /** The staging directory of this build, on the filesystem of `layersDirectory`. */
   readonly staging: string;
@@ -20,6 +27,8 @@ export interface LayerHostOptions {
   readonly singleId: boolean;
   /** With the driver `in-place`, and only then. */
   readonly inPlace?: InPlaceOptions;
+  /** With the driver `overlay`: where upper directories lie instead of in `staging`. */
+  readonly uppers?: Memory;
   /** The file of the thread that enters roots; absent: the built one. */
   readonly threadFile?: string;
 }

@@ -41,6 +41,7 @@ function createTools(
 ): SnapshotTools {
   // The directory is this build's, and the process, whose id is 1, one of several that it may start.
   const prefix = `root-${randomBytes(6).toString("hex")}`;
+  const uppers = options.uppers?.directory ?? options.staging;
   let names = 0;
   const known = new Set<DiffId>();
   let indexes: { readonly diffId: DiffId; readonly file: string }[] = [];
@@ -50,6 +51,7 @@ function createTools(
     threads,
     calls: openFileCalls(loadLibc()),
     stagingPath: (suffix) => `${options.staging}/${prefix}-${names++}${suffix}`,
+    upperPath: (suffix) => `${uppers}/${prefix}-${names++}${suffix}`,
     indexes: {
       add(diffId, file) {
         if (known.has(diffId)) return false;

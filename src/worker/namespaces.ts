@@ -8,6 +8,7 @@ import { entryPath } from "../internal/entry.js";
 import {
   formatRanges,
   identityOf,
+  shiftedBelow,
   mapWithSubordinate,
   nameOf,
   parseSubordinate,
@@ -35,7 +36,16 @@ export type NamespacePlan =
       /** Who writes the map: we, or newuidmap and newgidmap, which may give away subordinate ids. */
       readonly writer: "direct" | "helpers";
       readonly singleId: boolean;
+      /** Root in there is another id out here than ours, which the worker has to take. */
+      readonly shifted?: true;
     };
+
+export interface SpawnOptions {
+  /** The worker has no pid namespace of its own: see {@link hidesProc}. */
+  readonly sharesPids: boolean;
+  /** Where the worker starts; the only directory that it can have without a right to those above. Absent: "/". */
+  readonly cwd?: string;
+}
 
 export interface Identity {
   readonly uid: number;
@@ -80,7 +90,7 @@ export function plansFor(identity: Identity): readonly NamespacePlan[] {
       singleId: false,
     };
     const inPlace: NamespacePlan = { kind: "none", idMap: "in-place", driver: "in-place" };
-    return [{ kind: "host", idMap: "host" }, full, inPlace, alone];
+    return [{ kind: "host", idMap: "host" }, full, ...shiftedPlans(map), inPlace, alone];
   }
   const proot: NamespacePlan = { kind: "none", idMap: `proot-${uid}`, driver: "proot" };
   const map = subordinateMap(identity);
@@ -93,6 +103,44 @@ export function plansFor(identity: Identity): readonly NamespacePlan[] {
     singleId: false,
   };
   return [helped, alone, proot];
+}
+
+/** For root without CAP_SETFCAP, who may give away every id but its own (Linux 5.12; user_namespaces(7)). */
+function shiftedPlans(own: IdMap): readonly NamespacePlan[] {
+  const [uids, gids] = [shiftedBelow(own.uids), shiftedBelow(own.gids)];
+  if (uids === undefined || gids === undefined) return [];
+  const map = { uids: [uids], gids: [gids] };
+  const plan = {
+    kind: "user",
+    idMap: nameOf(map),
+    map,
+    writer: "direct",
+    singleId: false,
+  } as const;
+  return [{ ...plan, shifted: true }];
+}
+
+/** Who the root of a plan's namespace is out here. */
+export function ownerOf(plan: NamespacePlan): { readonly uid: number; readonly gid: number } {
+  if (plan.kind !== "user") return { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
+  const rootOf = (ranges: readonly IdRange[]): number =>
+    ranges.find(({ inside }) => inside === 0)?.outside ?? 0;
+  return { uid: rootOf(plan.map.uids), gid: rootOf(plan.map.gids) };
+}
+
+/** Empty for good, and meant to be mounted on: what is there hides nothing. */
+const MOUNT_POINTS_OF_PROC = ["/proc/sys/fs/binfmt_misc", "/proc/fs/nfsd", "/proc/xen"];
+
+/**
+ * Whether mounts hide parts of /proc, as container runtimes do it: then the kernel lets no user namespace mount one of
+ * its own, and a step with a pid namespace would find other processes than its own under its numbers.
+ * @param mountinfo of /proc/self/mountinfo (proc_pid_mountinfo(5))
+ */
+export function hidesProc(mountinfo: string): boolean {
+  return mountinfo.split("\n").some((line) => {
+    const path = line.split(" ")[4] ?? "";
+    return path.startsWith("/proc/") && !MOUNT_POINTS_OF_PROC.includes(path);
+  });
 }
 
 function subordinateMap({ uid, gid, name }: Identity): IdMap | undefined {
@@ -117,17 +165,21 @@ export interface SpawnedChild {
 }
 
 /**
- * Starts `child.js` in the namespaces of the plan: unless it has none, as the first process of a pid namespace of its
- * own, so that whatever kills it takes every step along. @throws TsbuildError HOST_UNSUPPORTED, ABORTED
+ * Starts `child.js` in the namespaces of the plan: where it may, as the first process of a pid namespace of its own, so
+ * that whatever kills it takes every step along. @throws TsbuildError HOST_UNSUPPORTED, ABORTED
  */
-export async function spawnChild(plan: NamespacePlan, signal: AbortSignal): Promise<SpawnedChild> {
+export async function spawnChild(
+  plan: NamespacePlan,
+  options: SpawnOptions,
+  signal: AbortSignal,
+): Promise<SpawnedChild> {
   if (signal.aborted) throw new TsbuildError("ABORTED", "tried to start the worker: stopped");
   const isUser = plan.kind === "user";
-  const [program, ...args] = commandFor(plan);
+  const [program, ...args] = commandFor(plan, options);
   const child = spawn(program, args, {
     // A session of its own: Ctrl-C is for the front process to act on.
     detached: true,
-    cwd: "/",
+    cwd: options.cwd ?? "/",
     env: { PATH: TOOLS_PATH },
     stdio: ["ignore", "ignore", "pipe", "ipc", ...(isUser ? (["pipe"] as const) : [])],
     serialization: "advanced",
@@ -149,13 +201,21 @@ export async function spawnChild(plan: NamespacePlan, signal: AbortSignal): Prom
   return { process: child, complaint };
 }
 
-function commandFor(plan: NamespacePlan): readonly [string, ...string[]] {
+function commandFor(
+  plan: NamespacePlan,
+  { sharesPids }: SpawnOptions,
+): readonly [string, ...string[]] {
   const worker = [process.execPath, entryPath("child.js")] as const;
   if (plan.kind === "none") return worker;
-  const entered = ["--pid", "--fork", "--kill-child", "--", ...worker];
+  const entered = [...(sharesPids ? [] : ["--pid", "--fork", "--kill-child"]), "--", ...worker];
   if (plan.kind === "host") return ["unshare", "--mount", ...entered];
   const handshake = ["--", "sh", "-c", HANDSHAKE, "sh", "unshare"];
-  return ["unshare", "--user", "--mount", ...keepCapabilities(), ...handshake, ...entered];
+  if (plan.shifted !== true) {
+    return ["unshare", "--user", "--mount", ...keepCapabilities(), ...handshake, ...entered];
+  }
+  // The shell is nobody in there, so it gets no capabilities by being executed.
+  const asRoot = ["--setgid", "0", "--setuid", "0", ...entered];
+  return ["unshare", "--user", "--mount", "--keep-caps", ...handshake, ...asRoot];
 }
 
 /**

@@ -8,10 +8,13 @@ import {
   writeFileSync,
   existsSync,
 } from "node:fs";
+import { relative } from "node:path/posix";
 import { messageOf } from "../errors.js";
-import type { MountCalls } from "./linux/mount.js";
+import { MS, type MountCalls } from "./linux/mount.js";
 import { CLONE, type ProcessCalls } from "./linux/process.js";
-import type { ProbeReport } from "./protocol.js";
+import type { ProbeReport, Request } from "./protocol.js";
+import { reach } from "./reach.js";
+import { mountProc } from "./sandbox/devices.js";
 
 /**
  * From best to bare. `userxattr` always, as root too: what one kind of mount calls opaque the other does not see.
@@ -29,36 +32,93 @@ export interface ProbeCalls {
   readonly mounts: MountCalls;
 }
 
+/** What is to be tried, and where. */
+export type ProbeOrder = Omit<Extract<Request, { op: "probe" }>, "op">;
+
+const CANNOT_MOUNT = {
+  canMount: false,
+  overlayOptions: undefined,
+  needsMemory: false,
+  hidesProc: false,
+} as const;
+
 /**
  * Tries, in the namespaces that this process lives in, what a step will do, on the filesystem of `staging`.
  * Capability bits and versions are not asked: seccomp and security modules refuse what they promise.
  */
-export function probeHere(staging: string, calls: ProbeCalls): ProbeReport {
+export function probeHere(order: ProbeOrder, calls: ProbeCalls): ProbeReport {
+  const { staging, sharesPids } = order;
+  if (order.reach !== undefined) {
+    reach(order.reach, calls.mounts);
+    process.chdir("/");
+  }
   const base = `${staging}/probe`;
   rmSync(base, { recursive: true, force: true });
   mkdirSync(base, { recursive: true });
   try {
-    const root = attempt(() => tryRoot(base, calls));
+    const root = attempt(() => tryRoot(`${base}/root`, sharesPids, calls));
     if (root !== undefined) {
+      const hidesProc =
+        !sharesPids && attempt(() => tryRoot(`${base}/bare`, true, calls)) === undefined;
+      if (hidesProc) return { ...CANNOT_MOUNT, hidesProc, refused: [] };
       const allowedBy =
         "a container with seccomp profile Unconfined and no AppArmor profile, or CAP_SYS_ADMIN";
-      return {
-        canMount: false,
-        overlayOptions: undefined,
-        refused: [{ because: root, allowedBy }],
-      };
+      return { ...CANNOT_MOUNT, refused: [{ because: root, allowedBy }] };
     }
-    let because = "";
-    for (const options of OVERLAY_OPTIONS) {
-      because = attempt(() => tryOverlay(base, options, calls.mounts)) ?? "";
-      if (because === "") return { canMount: true, overlayOptions: options, refused: [] };
-    }
-    const allowedBy =
-      "Linux 5.11 or later, and a store that is not on an overlay filesystem itself: a volume (in a Pod an emptyDir)";
-    return { canMount: true, overlayOptions: undefined, refused: [{ because, allowedBy }] };
+    return { ...CANNOT_MOUNT, canMount: true, ...probeOverlay(base, order, calls.mounts) };
   } finally {
     rmSync(base, { recursive: true, force: true });
   }
+}
+
+function probeOverlay(
+  base: string,
+  { memoryBytes }: ProbeOrder,
+  mounts: MountCalls,
+): Pick<ProbeReport, "overlayOptions" | "needsMemory" | "refused"> {
+  const here = firstOverlay({ base, place: `${base}/overlay` }, mounts);
+  if (here.options !== undefined) {
+    return { overlayOptions: here.options, needsMemory: false, refused: [] };
+  }
+  const { because } = here;
+  const allowedBy =
+    "Linux 5.11 or later, and a store that is not on an overlay filesystem itself: a volume (in a Pod an emptyDir)";
+  const refused = [{ because, allowedBy }];
+  if (memoryBytes === undefined) return { overlayOptions: undefined, needsMemory: false, refused };
+  const place = `${base}/memory`;
+  mkdirSync(place);
+  mountMemory(place, memoryBytes, mounts);
+  try {
+    // Lower directories stay in the store.
+    const { options } = firstOverlay({ base, place }, mounts);
+    return { overlayOptions: options, needsMemory: options !== undefined, refused };
+  } finally {
+    mounts.unmount(place);
+  }
+}
+
+/** A filesystem in memory for upper directories, that is gone with this process. @throws SystemCallError */
+export function mountMemory(at: string, bytes: number, mounts: Pick<MountCalls, "mount">): void {
+  mounts.mount("tmpfs", at, "tmpfs", MS.NODEV, `mode=700,size=${bytes}`);
+}
+
+/** Where an overlay is tried: its lower directory in `base`, the rest in `place`. */
+interface OverlayPlace {
+  readonly base: string;
+  readonly place: string;
+}
+
+/** The best options that work there, or why the last ones do not. */
+function firstOverlay(
+  at: OverlayPlace,
+  mounts: MountCalls,
+): { readonly options: string } | { readonly options?: undefined; readonly because: string } {
+  let because = "";
+  for (const options of OVERLAY_OPTIONS) {
+    because = attempt(() => tryOverlay(at, options, mounts)) ?? "";
+    if (because === "") return { options };
+  }
+  return { because };
 }
 
 /** The reason why it failed. */
@@ -72,8 +132,7 @@ function attempt(what: () => void): string | undefined {
 }
 
 /** Enters a root of its own, as a step does, and comes back. */
-function tryRoot(base: string, { process: calls, mounts }: ProbeCalls): void {
-  const root = `${base}/root`;
+function tryRoot(root: string, sharesPids: boolean, { process: calls, mounts }: ProbeCalls): void {
   mkdirSync(root);
   const home = openSync("/proc/thread-self/ns/mnt", "r");
   try {
@@ -82,7 +141,7 @@ function tryRoot(base: string, { process: calls, mounts }: ProbeCalls): void {
       mounts.makePrivate();
       mounts.mount("tmpfs", root, "tmpfs", 0, "mode=755");
       mkdirSync(`${root}/proc`);
-      mounts.bind("/proc", `${root}/proc`);
+      mountProc(`${root}/proc`, sharesPids, mounts);
       process.chdir(root);
       mounts.enterRoot();
     } finally {
@@ -97,16 +156,19 @@ function tryRoot(base: string, { process: calls, mounts }: ProbeCalls): void {
 }
 
 /** Creates, renames and removes in an overlay mount: some mounts succeed and are read-only or broken. */
-function tryOverlay(base: string, options: string, mounts: MountCalls): void {
-  const at = (name: string): string => `${base}/overlay/${name}`;
-  rmSync(at(""), { recursive: true, force: true });
-  for (const name of ["lower/directory", "upper", "work", "merged"]) {
-    mkdirSync(at(name), { recursive: true });
+function tryOverlay({ base, place }: OverlayPlace, options: string, mounts: MountCalls): void {
+  const at = (name: string): string => `${place}/${name}`;
+  const lower = `${base}/lower`;
+  for (const path of [lower, at("upper"), at("work"), at("merged")]) {
+    rmSync(path, { recursive: true, force: true });
+    mkdirSync(path, { recursive: true });
   }
-  writeFileSync(at("lower/file"), "lower");
-  process.chdir(at(""));
+  mkdirSync(`${lower}/directory`);
+  writeFileSync(`${lower}/file`, "lower");
+  process.chdir(base);
   try {
-    const data = `lowerdir=lower,upperdir=upper,workdir=work,${options}`;
+    const [upper, work] = ["upper", "work"].map((name) => relative(base, at(name)));
+    const data = `lowerdir=lower,upperdir=${upper},workdir=${work},${options}`;
     mounts.mount("overlay", at("merged"), "overlay", 0, data);
     try {
       writeFileSync(at("merged/new"), "new");

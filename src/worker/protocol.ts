@@ -13,7 +13,16 @@ import type {
 
 /** What the front process asks of the worker's process. Views are numbered by it. */
 export type Request =
-  | { readonly op: "probe"; readonly staging: string }
+  | {
+      readonly op: "probe";
+      readonly staging: string;
+      /** The worker has no pid namespace of its own. */
+      readonly sharesPids: boolean;
+      /** The directory that the worker started in, to be found under its name although those above it are closed. */
+      readonly reach?: string;
+      /** Bytes of memory that upper directories may take where they cannot lie in `staging`. */
+      readonly memoryBytes?: number;
+    }
   /** Where the process has no namespaces of its own: may it do what this driver does? */
   | {
       readonly op: "probeWithout";
@@ -31,6 +40,9 @@ export type Request =
       readonly driver: RootDriver;
       readonly singleId: boolean;
       readonly overlayOptions: string;
+      readonly sharesPids: boolean;
+      /** Bytes: upper directories lie in memory, of at most this size. */
+      readonly memoryBytes?: number;
       /** With the driver `in-place`, and only then. */
       readonly inPlace?: InPlaceOptions;
       /** Directories to delete in the background. */
@@ -68,6 +80,10 @@ export interface ProbeReport {
   readonly canMount: boolean;
   /** The mount options that overlay mounts take here; `undefined` when none can be used. */
   readonly overlayOptions: string | undefined;
+  /** Overlay mounts take upper directories in memory alone. */
+  readonly needsMemory: boolean;
+  /** The worker's pid namespace cannot have a /proc: steps must do without such namespaces. */
+  readonly hidesProc: boolean;
   readonly refused: readonly Omit<RefusedDriver, "driver">[];
 }
 

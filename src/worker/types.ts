@@ -107,12 +107,18 @@ export interface RefusedDriver {
   readonly driver: string;
   readonly because: string;
   readonly allowedBy: string;
+  /** A line of a Pod's spec that would allow it, where there is one. */
+  readonly podSpec?: string;
 }
 export interface HostReport {
   readonly driver: DriverName;
   /** Names the id map, as a directory name: `host`, or the map's lines joined. */
   readonly idMap: string;
   readonly refused: readonly RefusedDriver[];
+  /** Steps see, and may signal, processes of the build and of one another: they have no pid namespaces. */
+  readonly sharesPids: boolean;
+  /** Bytes of memory that hold what steps write, where the store's filesystem cannot. */
+  readonly memoryBytes?: number;
 }
 export type DriverName =
   "overlay" | "plain" | "single-id-overlay" | "single-id-plain" | "in-place" | "proot";
@@ -138,6 +144,14 @@ export interface WorkerOptions {
   readonly staging: string;
   /** Where unpacked layers of one id map are kept and found. */
   readonly layersDirectory: (idMap: string) => Promise<string>;
+  /**
+   * Opens the store to another user and group, who is root in a namespace, and gives the directory that holds all of it.
+   * Absent: no such namespace is tried.
+   */
+  readonly admit?: (
+    owner: { readonly uid: number; readonly gid: number },
+    idMap: string,
+  ) => Promise<string>;
   /** Where caches of steps last, on the filesystem of `staging`; absent: a step cannot have one. */
   readonly cachesDirectory?: (idMap: string) => Promise<string>;
   /** Absent: the driver that rewrites "/" is not tried. */

@@ -1,6 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { ENOUGH_MEMORY, LEAST_MEMORY, memoryForFiles } from "../../src/worker/memory.js";
 import { fromWire, toWire } from "../../src/worker/protocol.js";
 import { probeHost, startWorker } from "../../src/worker/start.js";
 import { TsbuildError } from "../../src/errors.js";
@@ -24,7 +25,7 @@ describeUnless([lacksRoot()], "the probe", () => {
     await untilNothingIsLeft(dir.path);
   });
 
-  test("refuses overlay where the staging directory lies on one, and takes plain", async () => {
+  test("keeps in memory what an overlay writes where the staging directory lies on one, if there is enough of it", async () => {
     await using dir = await tempDir();
     for (const name of ["lower", "upper", "work", "merged"]) await mkdir(join(dir.path, name));
     const at = join(dir.path, "merged");
@@ -33,12 +34,15 @@ describeUnless([lacksRoot()], "the probe", () => {
     expect(mounted.stderr).toBe("");
     try {
       const host = await probeHost({ driver: "auto", staging: at, signal });
-      expect(host.driver).toBe("plain");
+      const isEnough = memoryForFiles() >= ENOUGH_MEMORY;
+      expect(host.driver).toBe(isEnough ? "overlay" : "plain");
       expect(host.refused).toMatchObject([{ driver: "overlay" }]);
-      expect(host.refused[0]?.allowedBy).toContain("emptyDir");
-      const forced = probeHost({ driver: "overlay", staging: at, signal });
-      await expect(forced).rejects.toMatchObject({ code: "HOST_UNSUPPORTED" });
-      await expect(forced).rejects.toThrow(/driver overlay does not fit: .*invalid argument/);
+      expect(host.refused[0]?.because).toContain("an overlay itself");
+      expect(host.refused[0]?.podSpec).toContain("emptyDir");
+      const forced = await probeHost({ driver: "overlay", staging: at, signal });
+      expect(forced.memoryBytes).toBeGreaterThan(LEAST_MEMORY);
+      const plain = await probeHost({ driver: "plain", staging: at, signal });
+      expect(plain.memoryBytes).toBeUndefined();
     } finally {
       await run("umount", [at]);
     }

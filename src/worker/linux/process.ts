@@ -15,6 +15,8 @@ const SIGKILL = 9;
 const SIGSTOP = 19;
 const LAST_SIGNAL = 64;
 const PR_SET_PDEATHSIG = 1;
+const PR_SET_CHILD_SUBREAPER = 36;
+const WNOHANG = 1;
 const F_GETFD = 1;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
@@ -35,6 +37,10 @@ export interface ProcessCalls {
   sethostname(name: string): void;
   /** The kernel kills this process when the thread that started it ends. Undone by a change of user or a set-id exec. */
   dieWithParent(): void;
+  /** Descendants whose parent ends become children of this process instead of the namespace's first. Outlasts execve. */
+  adoptOrphans(): void;
+  /** Takes an ended child off the kernel's list: false when it is none, or goes on. Node's own children are Node's to reap. */
+  reap(pid: number): boolean;
   /** A pipe of two close-on-exec descriptors: [read end, write end]. Node's own "pipe" is a socket, which /dev/stdout cannot be opened through. */
   pipe(): readonly [number, number];
   /** Every descriptor but the lowest three closes at execve; those stay open. */
@@ -57,6 +63,7 @@ export function openProcessCalls(libc: Libc): ProcessCalls {
   const prctl = libc.declare(
     "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
   );
+  const waitpid = libc.declare("int waitpid(int pid, void *status, int options)");
   const pipe2 = libc.declare("int pipe2(void *fds, int flags)");
   const dup2 = libc.declare("int dup2(int from, int to)");
   const execve = libc.declare("int execve(const char *path, const char **argv, const char **env)");
@@ -65,6 +72,15 @@ export function openProcessCalls(libc: Libc): ProcessCalls {
     setns: (fd, kind) => void setns(fd, kind),
     sethostname: (name) => void sethostname(name, Buffer.byteLength(name)),
     dieWithParent: () => void prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0),
+    adoptOrphans: () => void prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0),
+    reap: (pid) => {
+      try {
+        return waitpid(pid, null, WNOHANG) === pid;
+      } catch {
+        // ECHILD: somebody else's.
+        return false;
+      }
+    },
     pipe: () => {
       const fds = new Int32Array(2);
       pipe2(new Uint8Array(fds.buffer), O_CLOEXEC);

@@ -16,6 +16,8 @@ export interface Order {
   readonly singleId: boolean;
   /** It has no pid namespace of its own: /proc is the outer one, and the command takes a first process's place otherwise. */
   readonly sharesPids?: boolean;
+  /** It has no namespaces and no root of its own: the command runs where its first process is. */
+  readonly here?: boolean;
 }
 
 /** What an init says on descriptor 3, one JSON text per line. The descriptor closes when the command's program takes over. */

@@ -24,6 +24,8 @@ function main(): void {
   const order = decodeOrder(readExactly);
   // Closed without an order: nobody needs this process.
   if (order === undefined) return;
+  // What a pid namespace would do: the command is the one that orphans go to.
+  if (order.sharesPids === true) processCalls.adoptOrphans();
   const made: MadePoint[] = [];
   try {
     enterNamespaces(order);

@@ -9,6 +9,7 @@ import { CLONE, type ProcessCalls } from "../linux/process.js";
 import type { RootMount } from "../snapshot/types.js";
 import { encodeOrder, REPORT_FD, type Report } from "./init-protocol.js";
 import { removeMade } from "./mount-points.js";
+import { endStrays } from "./strays.js";
 import type { ExitStatus, ProcessOutput, SandboxSpec, Sandbox, StepListener } from "./types.js";
 
 /** A failed init says one line; the longest holds a path or two. */
@@ -23,6 +24,13 @@ export interface NamespaceOptions {
   /** Options of overlay mounts that this kernel takes. */
   readonly overlayOptions: string;
   readonly singleId: boolean;
+  /** Steps have no pid namespace of their own, since no /proc of one can be mounted here. */
+  readonly sharesPids?: boolean;
+  /**
+   * Steps have no namespaces and no root of their own at all. None is started ahead: it could be tampered with by the
+   * step before it.
+   */
+  readonly here?: boolean;
   /** Environment of the waiting processes; nothing of it reaches a step. */
   readonly env: Readonly<Record<string, string>>;
   readonly calls: { readonly process: ProcessCalls; readonly files: FileCalls };
@@ -39,18 +47,22 @@ interface Init {
   readonly ended: Promise<ExitStatus>;
 }
 
+/** Pids of the processes that were started here and go on, with what they started. */
+type Living = Set<number>;
+
 /**
  * Runs each step in fresh pid, mount, uts, ipc and cgroup namespaces. Starting Node takes longer than most commands,
  * so the next step's first process is started while the current one runs.
  */
 export function createNamespaceSandbox(options: NamespaceOptions): Sandbox {
   const alive = new Set<Init>();
+  const living: Living = new Set();
   let waiting: Init | undefined;
   let isClosed = false;
   const start = (): Init => {
-    const init = startInit(options);
+    const init = startInit(options, living);
     alive.add(init);
-    void init.ended.then(() => alive.delete(init));
+    void init.ended.finally(() => alive.delete(init)).catch(() => undefined);
     return init;
   };
   const take = (): Init => {
@@ -59,7 +71,8 @@ export function createNamespaceSandbox(options: NamespaceOptions): Sandbox {
     waiting = undefined;
     return init;
   };
-  waiting = start();
+  const ahead = options.here !== true;
+  if (ahead) waiting = start();
   return {
     name: "namespace",
     run: async (spec, root, on, signal) => {
@@ -67,7 +80,7 @@ export function createNamespaceSandbox(options: NamespaceOptions): Sandbox {
       throwIfAborted(signal);
       const init = take();
       const running = runStep(init, { spec, root, on, signal }, options);
-      waiting ??= start();
+      if (ahead) waiting ??= start();
       return running;
     },
     [Symbol.asyncDispose]: async () => {
@@ -86,12 +99,12 @@ function throwIfAborted(signal: AbortSignal): void {
     throw new TsbuildError("ABORTED", "tried to run a step: the build was stopped");
 }
 
-function startInit({ env, calls }: NamespaceOptions): Init {
-  const home = openSync("/proc/self/ns/pid", "r");
+function startInit({ env, calls, sharesPids }: NamespaceOptions, living: Living): Init {
+  const home = sharesPids === true ? undefined : openSync("/proc/self/ns/pid", "r");
   const [stdoutEnd, stdoutWrite] = calls.process.pipe();
   const [stderrEnd, stderrWrite] = calls.process.pipe();
   try {
-    calls.process.unshare(CLONE.NEWPID);
+    if (home !== undefined) calls.process.unshare(CLONE.NEWPID);
     try {
       const child = spawn(process.execPath, [...FEW_THREADS, entryPath("worker/sandbox/init.js")], {
         // A session of its own: no terminal, and no signal that is meant for the builder's group.
@@ -100,13 +113,28 @@ function startInit({ env, calls }: NamespaceOptions): Init {
         env: { ...env, UV_THREADPOOL_SIZE: "1" },
         stdio: ["pipe", stdoutWrite, stderrWrite, "pipe"],
       });
-      return describeInit(child, readEnd(stdoutEnd), readEnd(stderrEnd));
+      const init = describeInit(child, readEnd(stdoutEnd), readEnd(stderrEnd));
+      return home === undefined ? endingStrays(init, living, calls.process) : init;
     } finally {
-      calls.process.setns(home, CLONE.NEWPID);
+      if (home !== undefined) calls.process.setns(home, CLONE.NEWPID);
     }
   } finally {
-    for (const fd of [home, stdoutWrite, stderrWrite]) closeSync(fd);
+    for (const fd of [stdoutWrite, stderrWrite]) closeSync(fd);
+    if (home !== undefined) closeSync(home);
   }
+}
+
+/** Without a pid namespace the end of the first process ends nothing else: whatever it leaves is killed here. */
+function endingStrays(init: Init, living: Living, calls: ProcessCalls): Init {
+  const { pid } = init.child;
+  if (pid === undefined) return init;
+  living.add(pid);
+  const ended = init.ended.then(async (status) => {
+    living.delete(pid);
+    await endStrays(() => living, calls);
+    return status;
+  });
+  return { ...init, ended };
 }
 
 function readEnd(fd: number): Readable {
@@ -132,7 +160,7 @@ function describeInit(child: ChildProcess, stdout: Readable, stderr: Readable): 
   return { child, order, report, stdout, stderr, ended };
 }
 
-/** Killing the first process of a pid namespace kills all of them. */
+/** Killing the first process of a pid namespace kills all of them; without one, its end makes the others strays. */
 function kill({ child }: Init): void {
   child.kill("SIGKILL");
 }
@@ -148,12 +176,13 @@ async function runStep(init: Init, step: Step, options: NamespaceOptions): Promi
   const { spec, root, on, signal } = step;
   const abort = (): void => kill(init);
   signal.addEventListener("abort", abort, { once: true });
-  const { scratch, overlayOptions, singleId } = options;
+  const { scratch, overlayOptions, singleId, sharesPids = false, here = false } = options;
   const reported = readReport(init.report);
   let status: ExitStatus;
   let report: Report | undefined;
   try {
-    init.order.end(encodeOrder({ process: spec, root, scratch, overlayOptions, singleId }));
+    const place = { root, scratch, overlayOptions, singleId, sharesPids, here };
+    init.order.end(encodeOrder({ process: spec, ...place }));
     const outputs = Promise.all([
       forward("stdout", init.stdout, on),
       forward("stderr", init.stderr, on),

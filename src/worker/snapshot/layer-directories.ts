@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, messageOf, TsbuildError } from "../../errors.js";
 import { type DiffId, hexOf } from "../../oci/digest.js";
@@ -32,18 +32,28 @@ export interface Below {
 export interface LayerDirectories {
   unpacked(layer: LayerBlob, below: Below, signal: AbortSignal): Promise<LayerDirectory>;
   /** Takes an upper directory over as the layer that was sealed from it. */
-  adopt(upper: string, diffId: DiffId, describesRoot: boolean): Promise<LayerDirectory>;
+  adopt(upper: SealedUpperDirectory, signal: AbortSignal): Promise<LayerDirectory>;
+}
+
+/** An upper directory that became a layer. */
+export interface SealedUpperDirectory {
+  readonly path: string;
+  readonly describesRoot: boolean;
+  /** The layer that was made of it. */
+  readonly blob: LayerBlob;
+  readonly below: Below;
 }
 
 export function openLayerDirectories(tools: SnapshotTools): LayerDirectories {
   const last = new Map<DiffId, Promise<unknown>>();
+  const inMemory: InMemory = new Map();
   return {
     async unpacked(layer, below, signal) {
       // Who comes second waits and then finds it, or unpacks by itself if the first was cancelled.
       const before = last.get(layer.diffId) ?? Promise.resolve();
       const made = before
         .catch(() => undefined)
-        .then(() => findOrUnpack(tools, layer, below, signal));
+        .then(() => findOrUnpack(tools, inMemory, { layer, below }, signal));
       last.set(layer.diffId, made);
       try {
         return await made;
@@ -51,11 +61,55 @@ export function openLayerDirectories(tools: SnapshotTools): LayerDirectories {
         if (last.get(layer.diffId) === made) last.delete(layer.diffId);
       }
     },
-    async adopt(upper, diffId, describesRoot) {
-      if (!describesRoot) markRootImplied(tools.calls, upper);
-      return settle(tools, upper, hexOf(diffId), diffId);
+    async adopt(upper, signal) {
+      const { path, describesRoot, blob } = upper;
+      if (!describesRoot) markRootImplied(tools.calls, path);
+      if (tools.options.uppers !== undefined) return adoptMemory(tools, inMemory, upper, signal);
+      return settle(tools, path, hexOf(blob.diffId), blob.diffId);
     },
   };
+}
+
+/** Directories that did not get into the store, by the names that they would have there. */
+type InMemory = Map<string, LayerDirectory>;
+
+/**
+ * An upper directory in memory cannot be renamed into the store. While there is room it stays where it is, to the end
+ * of the build; else the layer is unpacked into the store. Where that takes no whiteouts it stays all the same.
+ */
+async function adoptMemory(
+  tools: SnapshotTools,
+  inMemory: InMemory,
+  { path, blob, below }: SealedUpperDirectory,
+  signal: AbortSignal,
+): Promise<LayerDirectory> {
+  const stay = (): LayerDirectory => {
+    const layer = describe(tools, path, blob.diffId);
+    inMemory.set(hexOf(blob.diffId), layer);
+    return layer;
+  };
+  if (!(await isFilling(tools))) return stay();
+  try {
+    const directory = tools.stagingPath(".layer");
+    const unpacked = await unpackInto(tools, { layer: blob, below, directory }, settle, signal);
+    await discard(tools, path);
+    return unpacked;
+  } catch (error) {
+    if (signal.aborted || !isRefusedWhiteout(error)) throw error;
+    return stay();
+  }
+}
+
+/** Of the memory for upper directories, half is for those of the steps to come. */
+async function isFilling({ options: { uppers } }: SnapshotTools): Promise<boolean> {
+  if (uppers === undefined) return false;
+  const { bavail, bsize } = await statfs(uppers.directory);
+  return bavail * bsize < uppers.bytes / 2;
+}
+
+/** An overlay that is no mount of ours takes none: they are its own marks. */
+function isRefusedWhiteout(error: unknown): boolean {
+  return error instanceof TsbuildError && /\bmknod\b/.test(error.message);
 }
 
 /**
@@ -69,17 +123,46 @@ function chainName(layer: LayerBlob, below: Below): string {
 
 async function findOrUnpack(
   tools: SnapshotTools,
-  layer: LayerBlob,
-  below: Below,
+  inMemory: InMemory,
+  wanted: Wanted,
   signal: AbortSignal,
 ): Promise<LayerDirectory> {
-  const { layersDirectory } = tools.options;
-  const chain = chainName(layer, below);
-  for (const name of [hexOf(layer.diffId), chain]) {
-    const path = join(layersDirectory, name);
+  const { layer, below } = wanted;
+  for (const name of [hexOf(layer.diffId), chainName(layer, below)]) {
+    const known = inMemory.get(name);
+    if (known !== undefined) return known;
+    const path = join(tools.options.layersDirectory, name);
     if (await exists(path)) return describe(tools, path, layer.diffId);
   }
-  const directory = tools.stagingPath(".layer");
+  try {
+    const directory = tools.stagingPath(".layer");
+    return await unpackInto(tools, { ...wanted, directory }, settle, signal);
+  } catch (error) {
+    const mayStay = tools.options.uppers !== undefined && isRefusedWhiteout(error);
+    if (signal.aborted || !mayStay) throw error;
+  }
+  const stay: Settle = (_, directory, name, diffId) => {
+    const made = describe(tools, directory, diffId);
+    inMemory.set(name, made);
+    return Promise.resolve(made);
+  };
+  return unpackInto(tools, { ...wanted, directory: tools.upperPath(".layer") }, stay, signal);
+}
+
+/** A layer, and what it is for. */
+interface Wanted {
+  readonly layer: LayerBlob;
+  readonly below: Below;
+}
+
+type Settle = typeof settle;
+
+async function unpackInto(
+  tools: SnapshotTools,
+  { layer, below, directory }: Wanted & { readonly directory: string },
+  keep: Settle,
+  signal: AbortSignal,
+): Promise<LayerDirectory> {
   await mkdir(directory);
   try {
     const unpacked = await unpack(tools, layer, { directory, form: "lower" }, signal);
@@ -87,13 +170,14 @@ async function findOrUnpack(
     if (unpacked.impliedDirectories.includes("")) markRootImplied(tools.calls, directory);
     if (unpacked.opaqueRoot) tools.calls.setXattr(directory, OPAQUE, OPAQUE_VALUE);
     // Nothing below to look like, and nothing to be masked; but under another base there may be.
-    if (implied.length === 0)
-      return await settle(tools, directory, hexOf(layer.diffId), layer.diffId);
+    if (implied.length === 0) {
+      return await keep(tools, directory, hexOf(layer.diffId), layer.diffId);
+    }
     const lowers = visiblePaths(await below.directories());
     const { singleId, idMap } = tools.options;
     const job = { directory, paths: implied, lowers, singleId, idMap };
     await tools.threads.run("imply", job, signal);
-    return await settle(tools, directory, chain, layer.diffId);
+    return await keep(tools, directory, chainName(layer, below), layer.diffId);
   } catch (error) {
     await discard(tools, directory);
     throw error;

@@ -83,7 +83,7 @@ class OverlayRoot implements StageRoot {
   begin(): RootMount {
     this.#mustRest("begin a step");
     const lower = visiblePaths(this.#layers);
-    const scratch = this.#tools.stagingPath(".mount");
+    const scratch = this.#tools.upperPath(".mount");
     mkdirSync(scratch);
     this.#scratch.push(scratch);
     const [work, target, none] = [`${scratch}/work`, `${scratch}/root`, `${scratch}/none`];
@@ -115,7 +115,16 @@ class OverlayRoot implements StageRoot {
     if (sealed.changes === 0) await discard(this.#tools, upper.path);
     else {
       const { diffId } = sealed.layer;
-      const layer = await this.#directories.adopt(upper.path, diffId, sealed.describesRoot);
+      const blob = { diffId, path: target.blobFile, compression: options.compression };
+      const below = {
+        diffIds: this.#layers.map((layer) => layer.diffId),
+        directories: () => Promise.resolve(this.#layers),
+      };
+      const { describesRoot } = sealed;
+      const layer = await this.#directories.adopt(
+        { path: upper.path, describesRoot, blob, below },
+        signal,
+      );
       this.#layers = [layer, ...this.#layers];
     }
     await this.#dropScratch();
@@ -132,7 +141,7 @@ class OverlayRoot implements StageRoot {
     if (this.#upper !== undefined) return this.#upper;
     const { calls } = this.#tools;
     const before = rootStateOf(calls, visiblePaths(this.#layers));
-    const path = this.#tools.stagingPath(".upper");
+    const path = this.#tools.upperPath(".upper");
     mkdirSync(path);
     applyRootState(calls, path, before);
     this.#upper = { path, before };

@@ -13,6 +13,8 @@ export interface SnapshotTools {
   readonly calls: FileCalls;
   /** A name in the staging directory that was never used. */
   stagingPath(suffix: string): string;
+  /** The same on the filesystem that takes upper directories. */
+  upperPath(suffix: string): string;
   readonly indexes: {
     /** False when that layer's index is known: the file is the caller's to delete. */
     add(diffId: DiffId, file: string): boolean;
