@@ -198,6 +198,23 @@ function describeDriver(driver: "overlay" | "plain"): void {
       ]);
     });
 
+    test("leaves no mount point beside which a step made and deleted something", async () => {
+      const stage = await lab.stage();
+      const mounts = [
+        secret("/opt/made/point"),
+        { kind: "tmpfs", target: "/opt/dir/below" } as const,
+        secret("/run/secrets/a"),
+      ];
+      const script = `for at in /opt /opt/made /opt/dir /run /run/secrets; do
+          echo x > $at/file; mkdir $at/more; rm -r $at/file $at/more
+        done; chmod 700 /opt/made; echo own > /own`;
+      await stage.sh(script, { mounts });
+      expect(namesOf(await stage.seal())).toEqual(["own"]);
+      const { stderr } = await stage.run("ls -d /opt /run");
+      expect(stderr).toContain("/opt: No such file");
+      expect(stderr).toContain("/run: No such file");
+    });
+
     test("cannot be led out of by symlinks", async () => {
       const outside = join(lab.dir, "outside");
       await mkdir(outside, { recursive: true });

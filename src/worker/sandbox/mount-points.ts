@@ -73,14 +73,16 @@ function refused(path: string, because: string): TsbuildError {
 /**
  * Fills the empty directory `stubs` with the missing mount points, to be the topmost lower directory of the root's
  * overlay mount. A directory there hides the attributes of the same directory in `view`, so it carries the same ones.
+ * Gives what `view` lacks of it, parents first.
  */
 export function makeStubs(
   view: string,
   stubs: string,
   missing: readonly MadePoint[],
   calls: FileCalls,
-): void {
+): readonly MadePoint[] {
   const mirrored = new Map<string, BigIntStats>();
+  const made = new Map<string, PointType>();
   for (const { path, type } of missing) {
     const names = path.split("/");
     for (let depth = 0; depth < names.length; depth++) {
@@ -88,16 +90,21 @@ export function makeStubs(
       if (mirrored.has(parent)) continue;
       if (parent !== "") mkdirUnlessThere(`${stubs}/${parent}`);
       const stats = statOf(`${view}/${parent}`);
-      if (stats === undefined) continue;
+      if (stats === undefined) {
+        made.set(parent, "directory");
+        continue;
+      }
       if (!stats.isDirectory()) throw refused(`/${path}`, `/${parent} is not a directory`);
       mirrored.set(parent, stats);
     }
     makePoint(`${stubs}/${path}`, type);
+    made.set(path, type);
   }
   // Deepest first: making something in a directory changes its time.
   for (const [path, stats] of [...mirrored].toReversed()) {
     mirror(`${view}/${path}`, `${stubs}/${path}`, stats, calls);
   }
+  return [...made].map(([path, type]) => ({ path, type }));
 }
 
 function mirror(from: string, to: string, stats: BigIntStats, calls: FileCalls): void {
@@ -163,8 +170,9 @@ export function makeInPlace(
 }
 
 /**
- * Removes what {@link makeInPlace} made, now that the step is dead. What the step replaced or filled is its own
- * change and stays. Gives the directories, of those that remain, whose ctime is not the step's doing.
+ * Removes what {@link makeInPlace} made, or what an upper directory has of {@link makeStubs}', now that the step is dead.
+ * What the step replaced or filled is its own change and stays. Gives the directories, of those that remain, whose ctime
+ * is not the step's doing.
  */
 export function removeMade(
   root: string,

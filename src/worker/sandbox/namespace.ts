@@ -197,8 +197,10 @@ async function runStep(init: Init, step: Step, options: NamespaceOptions): Promi
     kill(init);
     await init.ended;
     report ??= await reported;
-    if (root.kind === "directory" && report !== undefined) {
-      on.restored?.(removeMade(root.path, report.made, options.calls.files));
+    if (report !== undefined) {
+      const changed = root.kind === "overlay" ? root.upper : root.path;
+      const restored = removeMade(changed, report.made, options.calls.files);
+      if (root.kind === "directory") on.restored?.(restored);
     }
   }
   throwIfAborted(signal);

@@ -20,7 +20,8 @@ export interface RootCalls {
 
 /**
  * Mounts the root with everything a step sees in it, in the mount namespace of this process, and enters it. `made`
- * receives, as they are made, mount points that will have to be removed again.
+ * receives, as they are made, mount points that will have to be removed again: from an overlay's upper directory only if
+ * the step made something beside them.
  * @throws TsbuildError RUN_FAILED, SystemCallError
  */
 export function enterStepRoot(order: Order, calls: RootCalls, made: MadePoint[]): void {
@@ -29,9 +30,9 @@ export function enterStepRoot(order: Order, calls: RootCalls, made: MadePoint[])
   mounts.mount("tmpfs", order.scratch, "tmpfs", MS.NOSUID | MS.NODEV, "mode=700");
   const plan = planMounts(order, mounts);
   const root = order.root.kind === "overlay" ? order.root.target : order.root.path;
-  let stubs: readonly MadePoint[] = [];
-  if (order.root.kind === "overlay") stubs = mountOverlay(order.root, order, plan, calls);
+  if (order.root.kind === "overlay") made.push(...mountOverlay(order.root, order, plan, calls));
   else mounts.bind(root, root);
+  const stubs = new Set(made.map(({ path }) => path));
   const mounted: Mounted[] = [];
   for (const each of plan) {
     const place = resolveInRoot(root, each.target);
@@ -42,7 +43,7 @@ export function enterStepRoot(order: Order, calls: RootCalls, made: MadePoint[])
         made.push(...makeInPlace(root, place.path, each.type, calls.files));
       } else throw strayed(each, place.path);
     }
-    const isNew = !place.exists || stubs.some(({ path }) => path === place.path);
+    const isNew = !place.exists || stubs.has(place.path);
     attempt(each, () => each.mount(`${root}/${place.path}`, isNew));
     mounted.push({ path: place.path, plan: each });
   }
@@ -100,7 +101,7 @@ function isWithin(path: string, parent: string): boolean {
   return path === parent || path.startsWith(`${parent}/`);
 }
 
-/** Mounts the layers, with a layer of mount points among them if they lack some; gives those. */
+/** Mounts the layers, with a layer of mount points among them if they lack some; gives those, and parents that were made. */
 function mountOverlay(
   root: OverlayRoot,
   order: Order,
@@ -122,12 +123,12 @@ function mountOverlay(
     mounts.mount("overlay", view, "overlay", 0, `lowerdir=upper:${lower.join(":")},userxattr`);
   }
   const missing = missingPoints(view, plan);
-  makeStubs(view, stubs, missing, calls.files);
+  const made = makeStubs(view, stubs, missing, calls.files);
   const named = missing.length > 0 || lower.length === 0 ? ["stubs", ...lower] : lower;
   const data = `lowerdir=${named.join(":")},upperdir=upper,workdir=work,${order.overlayOptions}`;
   mounts.mount("overlay", root.target, "overlay", 0, data);
   process.chdir("/");
-  return missing;
+  return made;
 }
 
 /** The mount points of the plan that the tree lacks; those inside of other mounts are made there when their time comes. */
