@@ -27,12 +27,14 @@ export interface RootDoor {
  * profile refuses chroot(2), as CRI-O's does without CAP_SYS_CHROOT, entering is done with a mount namespace instead.
  */
 export function openRootDoor(calls: DoorCalls): RootDoor {
-  calls.process.unshare(CLONE.FS);
-  calls.place.umask(0);
+  let isParted = false;
   let back: (() => void) | undefined;
   return {
     enter(root) {
       if (back !== undefined) throw new Error("this thread is inside a root already");
+      // Not before it is needed: where seccomp profiles refuse it, there are no roots to enter.
+      if (!isParted) part(calls);
+      isParted = true;
       try {
         back = enterByChroot(calls, root);
       } catch (error) {
@@ -45,6 +47,11 @@ export function openRootDoor(calls: DoorCalls): RootDoor {
       back = undefined;
     },
   };
+}
+
+function part({ process, place }: DoorCalls): void {
+  process.unshare(CLONE.FS);
+  place.umask(0);
 }
 
 function enterByChroot({ place }: DoorCalls, root: string): () => void {

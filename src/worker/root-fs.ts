@@ -20,7 +20,7 @@ import type { FileEntry, FileType, FileWriter, RootFs } from "../layer/types.js"
 import { type FileCalls, S_IFBLK, S_IFCHR, S_IFIFO } from "./linux/files.js";
 import { atRoot, exactNames, type FsPath, fsPath } from "./root-names.js";
 import { emptyDirectory, removeTreeSync } from "./root-remove.js";
-import { typeOfStats } from "./root-stats.js";
+import { hasRealParents, typeOfStats } from "./root-stats.js";
 import { diskXattrName, OPAQUE, OPAQUE_VALUE } from "./root-xattrs.js";
 
 const PERMISSION_BITS = 0o777;
@@ -37,6 +37,8 @@ export interface RootFsOptions {
   readonly singleId: boolean;
   /** For messages: which ids there are. */
   readonly idMap: string;
+  /** The root, where the thread cannot enter it. No symlink among the parents of a path is followed: there is none. */
+  readonly base?: string;
 }
 
 /** A {@link RootFs} over real files, and what it could not keep. */
@@ -91,8 +93,14 @@ class Unpacking {
     return this.#skipped;
   }
 
+  readonly #at = (path: string): FsPath => {
+    const { base } = this.#options;
+    if (base === undefined) return atRoot(path);
+    return path === "" ? base : fsPath(`${base}/${path}`);
+  };
+
   typeOf(path: string): FileType | undefined {
-    const stats = lstat(atRoot(path));
+    const stats = lstat(this.#at(path));
     if (stats === undefined || (this.#options.form === "lower" && isWhiteout(stats)))
       return undefined;
     return typeOfStats(stats);
@@ -126,16 +134,16 @@ class Unpacking {
 
   remove(path: string): void {
     this.#forgetTimes(path);
-    removeTreeSync(atRoot(path));
+    removeTreeSync(this.#at(path));
   }
 
   empty(path: string): void {
     this.#forgetTimesBelow(path);
-    emptyDirectory(atRoot(path));
+    emptyDirectory(this.#at(path));
   }
 
   list(path: string): readonly string[] {
-    const at = atRoot(path);
+    const at = this.#at(path);
     return exactNames({
       text: () => readdirSync(at),
       bytes: () => readdirSync(at, "buffer"),
@@ -143,20 +151,20 @@ class Unpacking {
   }
 
   whiteout(path: string): void {
-    const stats = lstat(fsPath(path));
+    const stats = lstat(this.#at(path));
     // It speaks of the layers below only: what this layer has at that name stays, and hides them.
     if (stats?.isDirectory() === true) return this.opaque(path);
     if (stats !== undefined) return;
-    this.#calls.mknod(fsPath(path), S_IFCHR, 0, 0);
+    this.#calls.mknod(this.#at(path), S_IFCHR, 0, 0);
   }
 
   opaque(path: string): void {
-    this.#calls.setXattr(atRoot(path), OPAQUE, OPAQUE_VALUE);
+    this.#calls.setXattr(this.#at(path), OPAQUE, OPAQUE_VALUE);
   }
 
   finish(): void {
     for (const [path, mtimeNs] of [...this.#directoryTimes].reverse()) {
-      this.#calls.utimes(atRoot(path), mtimeNs);
+      this.#calls.utimes(this.#at(path), mtimeNs);
     }
     this.#directoryTimes.clear();
   }
@@ -203,7 +211,7 @@ class Unpacking {
   }
 
   #createDirectory(path: string, entry: FileEntry): void {
-    const at = atRoot(path);
+    const at = this.#at(path);
     let kept = path === "";
     let wasWhiteout = false;
     if (!kept) {
@@ -232,7 +240,10 @@ class Unpacking {
 
   #createHardLink(path: string, entry: FileEntry): void {
     if (entry.linkTarget === path) return;
-    const target = fsPath(entry.linkTarget ?? "");
+    const target = this.#at(entry.linkTarget ?? "");
+    if (this.#options.base !== undefined && !hasRealParents(entry.linkTarget ?? "", this.#at)) {
+      throw new Error(`its link target "${entry.linkTarget}" is beyond a symlink`);
+    }
     this.#replacing(path, (at) => linkSync(target, at));
   }
 
@@ -259,7 +270,7 @@ class Unpacking {
 
   /** Owner, mode, xattrs and time of what was made without a descriptor. */
   #finishNode(path: string, entry: FileEntry): void {
-    const at = fsPath(path);
+    const at = this.#at(path);
     if (this.#mustChown(entry)) {
       this.#owned(path, entry, () => lchownSync(at, entry.uid, entry.gid));
     }
@@ -270,7 +281,7 @@ class Unpacking {
 
   /** Does `make`; if something stands there, once more after removing it. Cheaper than looking first: hardly ever does something. */
   #replacing(path: string, make: (at: FsPath) => void): void {
-    const at = fsPath(path);
+    const at = this.#at(path);
     try {
       make(at);
     } catch (error) {
@@ -304,7 +315,7 @@ class Unpacking {
     for (const [name, value] of entry.xattrs) {
       const onDisk = this.#options.form === "lower" ? diskXattrName(name) : name;
       try {
-        this.#calls.setXattr(atRoot(path), fsPath(onDisk), value);
+        this.#calls.setXattr(this.#at(path), fsPath(onDisk), value);
       } catch (error) {
         const errno = errnoOf(error);
         // SELinux labels, trusted.*, or user.* on a symlink: other builders lose them as well.

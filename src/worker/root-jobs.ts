@@ -1,5 +1,6 @@
 import type { SealedLayer, UnpackResult } from "../layer/types.js";
 import type { HashRing } from "./root-hash.js";
+import type { KeepRules } from "./snapshot/in-place-keep.js";
 import type { RootState } from "./snapshot/root-state.js";
 import type { ScanRecords } from "./snapshot/scan-records.js";
 import type { LayerBlob, SealOptions } from "./types.js";
@@ -11,10 +12,18 @@ export interface SealTarget {
   readonly indexFile: string;
 }
 
-/** A layer's tar onto a directory. */
-export interface UnpackJob {
-  readonly kind: "unpack";
+/** Where a job works. */
+export interface RootPlace {
   readonly directory: string;
+  /** Nothing is entered: roots cannot be, here. */
+  readonly direct?: true;
+  /** The directory is "/" itself, where not everything is the root's. */
+  readonly keep?: KeepRules;
+}
+
+/** A layer's tar onto a directory. */
+export interface UnpackJob extends RootPlace {
+  readonly kind: "unpack";
   readonly form: "lower" | "plain";
   readonly layer: LayerBlob;
   readonly indexFile: string;
@@ -53,18 +62,17 @@ export interface SealedUpper {
 }
 
 /** Everything below a root, for a later comparison. */
-export interface ScanJob {
+export interface ScanJob extends RootPlace {
   readonly kind: "scan";
-  readonly directory: string;
   /** A file outside of it, on the same filesystem, to wait for the clock with. */
   readonly probe: string;
 }
 /** What changed since a scan, as a layer; and the scan for the next time. */
-export interface SealScanJob {
+export interface SealScanJob extends RootPlace {
   readonly kind: "seal-scan";
-  readonly directory: string;
   readonly probe: string;
-  readonly before: ScanRecords;
+  /** Absent: everything that is there. */
+  readonly before?: ScanRecords;
   /** Directories whose ctime says nothing, see `StageRoot.end`. */
   readonly restored: readonly string[];
   readonly target: SealTarget;
@@ -80,6 +88,12 @@ export interface RemoveJob {
   readonly path: string;
 }
 
+/** Deletes all that "/" holds but what is kept. */
+export interface WipeJob {
+  readonly kind: "wipe";
+  readonly keep: KeepRules;
+}
+
 /** Each job with its result. All of it can be cloned into another thread. */
 export interface RootJobs {
   readonly unpack: { readonly job: UnpackJob; readonly result: Unpacked };
@@ -88,6 +102,7 @@ export interface RootJobs {
   readonly scan: { readonly job: ScanJob; readonly result: ScanRecords };
   readonly "seal-scan": { readonly job: SealScanJob; readonly result: SealedScan };
   readonly remove: { readonly job: RemoveJob; readonly result: undefined };
+  readonly wipe: { readonly job: WipeJob; readonly result: undefined };
 }
 export type RootJob = RootJobs[keyof RootJobs]["job"];
 export type RootResult = RootJobs[keyof RootJobs]["result"];

@@ -1,4 +1,14 @@
-import { type BigIntStats, constants, openSync, closeSync, readSync, readlinkSync } from "node:fs";
+import {
+  type BigIntStats,
+  constants,
+  openSync,
+  closeSync,
+  lstatSync,
+  readSync,
+  readlinkSync,
+} from "node:fs";
+import { errnoOf } from "../errors.js";
+import { parentOf } from "../layer/entry-path.js";
 import type { FileEntry, FileReader, FileType } from "../layer/types.js";
 import { decodeName } from "../layer/path-bytes.js";
 import type { FsPath } from "./root-names.js";
@@ -82,4 +92,17 @@ function major(device: bigint): number {
 
 function minor(device: bigint): number {
   return Number((device & 0xffn) | ((device >> 12n) & ~0xffn));
+}
+
+/** Whether every directory above `path` is one, and no symlink to one. */
+export function hasRealParents(path: string, at: (path: string) => FsPath): boolean {
+  for (let parent = parentOf(path); parent !== ""; parent = parentOf(parent)) {
+    try {
+      if (!lstatSync(at(parent)).isDirectory()) return false;
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return false;
+      throw error;
+    }
+  }
+  return true;
 }

@@ -8,6 +8,7 @@ import { type LiveRootFs, openRootFs } from "./root-fs.js";
 import type {
   ImplyJob,
   RootJob,
+  RootPlace,
   RootResult,
   ScanJob,
   SealedScan,
@@ -28,10 +29,13 @@ import { loadLibc } from "./linux/libc.js";
 import { openMountCalls } from "./linux/mount.js";
 import { openPlaceCalls } from "./linux/place.js";
 import { openProcessCalls } from "./linux/process.js";
+import { keepingRootFs } from "./snapshot/in-place-fs.js";
+import { openKeep, type Keep } from "./snapshot/in-place-keep.js";
+import { emptyAround } from "./snapshot/in-place-wipe.js";
 import { openLowerDirectories } from "./snapshot/lower-directories.js";
 import { pruneUpper } from "./snapshot/prune-upper.js";
 import { awaitClock, compareScan, scan, scanChanges } from "./snapshot/scan.js";
-import { type ScanRecords, transferOf } from "./snapshot/scan-records.js";
+import { openScanWriter, type ScanRecords, transferOf } from "./snapshot/scan-records.js";
 import { upperChanges } from "./snapshot/upper-changes.js";
 
 export interface WorkResult {
@@ -83,6 +87,9 @@ async function work(place: Place, job: RootJob, signal: AbortSignal): Promise<Wo
     case "remove":
       removeTreeSync(job.path);
       return still(undefined);
+    case "wipe":
+      emptyAround("", openKeep(job.keep));
+      return still(undefined);
     default:
       return unreachable(job);
   }
@@ -94,22 +101,23 @@ function still(result: RootResult): WorkResult {
 
 async function unpack(
   { calls, door }: Place,
-  { directory, form, layer, indexFile, singleId, idMap, hashRing }: UnpackJob,
+  job: UnpackJob,
   signal: AbortSignal,
 ): Promise<Unpacked> {
-  using rootFs = openRootFs({ calls, form, singleId, idMap });
+  const { layer, form, indexFile, hashRing } = job;
+  using rootFs = openPlaceFs(calls, job);
   const blob = openBlob(layer.path);
   try {
     const unpacked = await unpackLayer(
       blob,
-      enteringRootFs(rootFs, () => door.enter(directory)),
+      enteringRootFs(rootFs, () => enter(door, job)),
       {
         compression: layer.compression,
         diffId: layer.diffId,
         index: indexFile,
         ...(hashRing === undefined ? {} : { hash: hashInto(hashRing) }),
         whiteouts: form === "lower" ? "overlay" : "apply",
-        place: directory,
+        place: job.directory,
         signal,
       },
     );
@@ -117,6 +125,18 @@ async function unpack(
   } finally {
     closeSync(blob);
   }
+}
+
+function openPlaceFs(calls: FileCalls, job: UnpackJob): LiveRootFs {
+  const { directory, direct, keep, form, singleId, idMap } = job;
+  const base = direct === true ? { base: directory } : {};
+  const rootFs = openRootFs({ calls, form, singleId, idMap, ...base });
+  return keep === undefined ? rootFs : keepingRootFs(rootFs, openKeep(keep));
+}
+
+/** Where nothing can be entered, paths are whole, or relative to a working directory that is "/". */
+function enter(door: RootDoor, { directory, direct, keep }: RootPlace): void {
+  if (direct !== true && keep === undefined) door.enter(directory);
 }
 
 function openBlob(path: string): number {
@@ -192,8 +212,8 @@ async function sealUpper(
 }
 
 function scanRoot({ calls, door }: Place, job: ScanJob, signal: AbortSignal): ScanRecords {
-  door.enter(job.directory);
-  const records = scan(calls, signal);
+  enter(door, job);
+  const records = scan(calls, signal, keepOf(job));
   door.leave();
   awaitClock(records, job.probe);
   return records;
@@ -201,13 +221,15 @@ function scanRoot({ calls, door }: Place, job: ScanJob, signal: AbortSignal): Sc
 
 async function sealScan(place: Place, job: SealScanJob, signal: AbortSignal): Promise<SealedScan> {
   const { calls, door } = place;
-  const { directory, target } = job;
-  door.enter(directory);
-  const difference = compareScan(calls, job.before, new Set(job.restored), signal);
+  const { target } = job;
+  const before = job.before ?? openScanWriter().finish();
+  const keep = keepOf(job);
+  enter(door, job);
+  const difference = compareScan(calls, { before, restored: new Set(job.restored), keep }, signal);
   door.leave();
   const clamp = target.options.clampMtimeNs;
   const entering = function* (): Generator<Change> {
-    door.enter(directory);
+    enter(door, job);
     try {
       yield* scanChanges(calls, difference, clamp);
     } finally {
@@ -220,6 +242,10 @@ async function sealScan(place: Place, job: SealScanJob, signal: AbortSignal): Pr
     return { layer, after: scanRoot(place, { ...job, kind: "scan" }, signal) };
   awaitClock(difference.after, job.probe);
   return { layer, after: difference.after };
+}
+
+function keepOf({ keep }: RootPlace): Keep | undefined {
+  return keep === undefined ? undefined : openKeep(keep);
 }
 
 function seal(

@@ -195,7 +195,8 @@ export function removeMade(
   return [...touched].filter((path) => isRealPath(root, path));
 }
 
-function isRealPath(root: string, path: string): boolean {
+/** Whether everything on the way, and what is there, is a directory and no symlink to one. */
+export function isRealPath(root: string, path: string): boolean {
   const names = path === "" ? [] : path.split("/");
   return names.every(
     (_, index) => statOf(`${root}/${names.slice(0, index + 1).join("/")}`)?.isDirectory() === true,
@@ -210,13 +211,15 @@ function removeIfEmpty(path: string): void {
   }
 }
 
-function keepingTime(directory: string, calls: FileCalls, change: () => void): void {
+/** Changes something in a directory, which keeps its mtime. */
+export function keepingTime(directory: string, calls: FileCalls, change: () => void): void {
   const { mtimeNs } = lstatSync(directory, { bigint: true });
   change();
   calls.utimes(directory, mtimeNs);
 }
 
-function parentOf(path: string): string {
+/** Of a path in a root; that of the topmost ones is "". */
+export function parentOf(path: string): string {
   const parent = dirname(path);
   return parent === "." ? "" : parent;
 }

@@ -17,6 +17,7 @@ import {
   STAMP_SIZE,
   stampOf,
 } from "./scan-records.js";
+import type { Keep } from "./in-place-keep.js";
 import type { Change } from "./types.js";
 
 /** A clock tick is at most 10 ms (CONFIG_HZ=100); much later than that the clock stands still. */
@@ -25,10 +26,10 @@ const CLOCK_PATIENCE_MS = 2000;
 /** Called for each entry in the order of the paths' bytes; the stamp is valid during the call only. */
 type Visit = (path: string, stamp: Buffer) => void;
 
-/** Records everything below the working directory, and the directory itself as "". */
-export function scan(calls: FileCalls, signal: AbortSignal): ScanRecords {
+/** Records everything below the working directory but what is kept, and the directory itself as "". */
+export function scan(calls: FileCalls, signal: AbortSignal, keep?: Keep): ScanRecords {
   const writer = openScanWriter();
-  visitTree(calls, signal, (path, stamp) => writer.add(path, stamp));
+  visitTree({ calls, signal, keep }, (path, stamp) => writer.add(path, stamp));
   return writer.finish();
 }
 
@@ -40,11 +41,18 @@ export interface ScanDifference {
   readonly removed: readonly string[];
 }
 
-/** Compares the tree below the working directory with an earlier scan of it. @param restored Directories whose ctime says nothing. */
+export interface Comparison {
+  readonly before: ScanRecords;
+  /** Paths whose ctime says nothing. */
+  readonly restored: ReadonlySet<string>;
+  /** What is not the root's: as in the earlier scan. */
+  readonly keep?: Keep | undefined;
+}
+
+/** Compares the tree below the working directory with an earlier scan of it. */
 export function compareScan(
   calls: FileCalls,
-  before: ScanRecords,
-  restored: ReadonlySet<string>,
+  { before, restored, keep }: Comparison,
   signal: AbortSignal,
 ): ScanDifference {
   const writer = openScanWriter();
@@ -53,7 +61,7 @@ export function compareScan(
   const written = new Set<string>();
   const gone = new Set<string>();
   const passOver = (): void => passGone(cursor, gone, removed);
-  visitTree(calls, signal, (path, stamp) => {
+  visitTree({ calls, signal, keep }, (path, stamp) => {
     writer.add(path, stamp);
     while (cursor.path !== undefined && compareNames(cursor.path, path) < 0) passOver();
     const known = cursor.path === path;
@@ -126,7 +134,13 @@ interface Frame {
   next: number;
 }
 
-function visitTree(calls: FileCalls, signal: AbortSignal, visit: Visit): void {
+interface Tour {
+  readonly calls: FileCalls;
+  readonly signal: AbortSignal;
+  readonly keep: Keep | undefined;
+}
+
+function visitTree({ calls, signal, keep }: Tour, visit: Visit): void {
   const statx = Buffer.alloc(STATX_SIZE);
   const stamp = Buffer.alloc(STAMP_SIZE);
   const look = (path: string): boolean => {
@@ -136,19 +150,19 @@ function visitTree(calls: FileCalls, signal: AbortSignal, visit: Visit): void {
     return true;
   };
   look("");
-  const stack = [readFrame("")];
+  const stack = [readFrame("", keep)];
   for (let frame = stack.at(-1); frame !== undefined; frame = stack.at(-1)) {
     const key = frame.keys[frame.next++];
     if (key === undefined) stack.pop();
     else if (!key.endsWith("/")) look(joinPath(frame.path, key));
     else {
       signal.throwIfAborted();
-      stack.push(readFrame(joinPath(frame.path, key.slice(0, -1))));
+      stack.push(readFrame(joinPath(frame.path, key.slice(0, -1)), keep));
     }
   }
 }
 
-function readFrame(path: string): Frame {
+function readFrame(path: string, keep: Keep | undefined): Frame {
   const at = atRoot(path);
   const entries = readdirSync(at, { withFileTypes: true });
   const directories = entries.filter((entry) => entry.isDirectory());
@@ -163,7 +177,12 @@ function readFrame(path: string): Frame {
       });
     },
   });
-  return { path, keys: [...names].sort(compareNames), next: 0 };
+  const keys = keep?.holdsKept(path) === true ? withoutKept(path, names, keep) : [...names];
+  return { path, keys: keys.sort(compareNames), next: 0 };
+}
+
+function withoutKept(path: string, names: readonly string[], keep: Keep): string[] {
+  return names.filter((name) => !keep.isKept(joinPath(path, name.replace(/\/$/, ""))));
 }
 
 /**
