@@ -7,6 +7,7 @@ import type { Once, RunServices, SharedServices, StageLabel } from "./services.j
 import { solveStage, stageName } from "./stage.js";
 import type { StepKey } from "./step-keys.js";
 import type { SolveInput, StageState } from "./types.js";
+import { createViewTurns } from "./view-turns.js";
 
 /** One platform: its stages and what is known of their steps. */
 interface Known {
@@ -31,9 +32,12 @@ export function openRunServices(
     const isShared = steps.has(key);
     return { state: remember(steps, key, make), isShared };
   };
+  const count = platforms.reduce((sum, { keys }) => sum + keys.size, 0);
+  const turns = createViewTurns(count);
   return platforms.map((platform): RunServices => {
     const services: RunServices = {
       ...shared,
+      turns,
       input: platform.input,
       needed: [...platform.keys.keys()].toSorted((a, b) => a - b),
       stage: (index) =>

@@ -3,6 +3,7 @@ import type { Image, Platform } from "../oci/types.js";
 import type { Layers } from "./layers.js";
 import type { StepKey } from "./step-keys.js";
 import type { SolveInput, StageState } from "./types.js";
+import type { ViewTurns } from "./view-turns.js";
 
 /** What stages share, those of all platforms. */
 export interface SharedServices {
@@ -25,6 +26,8 @@ export interface StageServices extends SharedServices {
 export interface RunServices extends StageServices {
   /** The stages that are needed. */
   readonly needed: readonly number[];
+  /** Those of all platforms. */
+  readonly turns: ViewTurns;
   stage(index: number): Promise<StageState>;
   label(index: number): StageLabel;
   /** Of FROM, of the base's triggers and of the instructions, in this order. */

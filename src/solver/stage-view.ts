@@ -5,11 +5,15 @@ import type { SealOptions, StepSpec, View, Worker } from "../worker/types.js";
 import type { Layers } from "./layers.js";
 import { OutputTail } from "./output-tail.js";
 import type { Emit, FinishedStep } from "./types.js";
+import { isSettled, type ViewTurns } from "./view-turns.js";
 
 export interface StageViewInput {
   readonly store: Store;
   readonly layers: Layers;
   readonly worker: () => Promise<Worker>;
+  readonly turns: ViewTurns;
+  /** Settles when every stage that this one needs is sealed. */
+  readonly sources: () => Promise<void>;
   readonly signal: AbortSignal;
   readonly emit: Emit;
 }
@@ -18,6 +22,8 @@ export interface StageViewInput {
 export class StageView implements AsyncDisposable {
   readonly #input: StageViewInput;
   #view: View | undefined;
+  /** Where views are few: the right to have one. */
+  #turn: Disposable | undefined;
   /** How many of the stage's layers the view holds. */
   #held = 0;
 
@@ -32,6 +38,8 @@ export class StageView implements AsyncDisposable {
     const blobs = await Promise.all(missing.map((layer) => layers.blob(layer)));
     if (this.#view === undefined) {
       const worker = await this.#input.worker();
+      const { turns, sources } = this.#input;
+      this.#turn ??= await turns.take(worker, signal, sources);
       this.#view = await worker.prepare(blobs, signal);
       await this.#adoptIndexes(worker);
       await this.#tell(worker);
@@ -40,6 +48,12 @@ export class StageView implements AsyncDisposable {
     }
     this.#held = image.layers.length;
     return this.#view;
+  }
+
+  /** Waits for what another stage does, without keeping it from having a root meanwhile. */
+  async waitFor<T>(promise: Promise<T>): Promise<T> {
+    if (this.#turn !== undefined && !(await isSettled(promise))) await this.#close();
+    return promise;
   }
 
   async #tell(worker: Worker): Promise<void> {
@@ -83,7 +97,18 @@ export class StageView implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#view?.[Symbol.asyncDispose]();
+    await this.#close();
+  }
+
+  async #close(): Promise<void> {
+    const view = this.#view;
     this.#view = undefined;
+    this.#held = 0;
+    try {
+      await view?.[Symbol.asyncDispose]();
+    } finally {
+      this.#turn?.[Symbol.dispose]();
+      this.#turn = undefined;
+    }
   }
 }

@@ -45,7 +45,11 @@ export function stageName(plan: StagePlan, index: number): string {
 export async function solveStage(index: number, services: RunServices): Promise<StageState> {
   const { store, worker, signal, emit } = services.input;
   const planned = plannedStage(services, index);
-  await using view = new StageView({ store, layers: services.layers, worker, signal, emit });
+  const sources = async (): Promise<void> => {
+    await Promise.all([...planned.needs].map((need) => services.stage(need)));
+  };
+  const { layers, turns } = services;
+  await using view = new StageView({ store, layers, worker, turns, sources, signal, emit });
   const stage: RunningStage = { index, planned, services, view, label: services.label(index) };
   const base = { ...services, warn: () => undefined };
   const { state, triggers } = await step(stage, planned.stage.from, 0, async () => ({
@@ -118,7 +122,7 @@ async function once(stage: RunningStage, at: Step, before: StageState): Promise<
   const { services } = stage;
   if (!MAKES_LAYER.has(at.instruction.kind)) return { result: await instruct(stage, at, before) };
   const { state, isShared } = services.once(at.key, () => instruct(stage, at, before));
-  const result = await state;
+  const result = await (isShared ? stage.view.waitFor(state) : state);
   const { layers } = result.image;
   const layer = layers.length > before.image.layers.length ? layers.at(-1) : undefined;
   return { result, isShared, ...(layer === undefined ? {} : { layer: layer.descriptor }) };
@@ -189,7 +193,8 @@ function source(stage: RunningStage, name: string): SourceStage {
   const from = resolveFrom(plan, index, name);
   switch (from.kind) {
     case "stage": {
-      const image = async (): Promise<Image> => (await services.stage(from.index)).image;
+      const image = async (): Promise<Image> =>
+        (await stage.view.waitFor(services.stage(from.index))).image;
       return { name: `stage ${stageName(plan, from.index)}`, image };
     }
     case "image":
