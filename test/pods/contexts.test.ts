@@ -29,12 +29,14 @@ const UNSHARE: Readonly<Record<PodContext["seccomp"], string>> = {
   "cri-o": "unshare: unshare failed: Function not implemented",
 };
 
+/** The first run makes a Debian, an image and a store for podman. */
+const SETUP_MS = 600_000;
 const lacks = [lacksPods(), lacksTools("mmdebstrap", "docker-registry"), lacksBuild()];
 describeUnless(lacks, "the Pods of the tests", () => {
   let host: PodHost;
   beforeAll(async () => {
     host = await startPods({ checkout: CHECKOUT, app: false });
-  });
+  }, SETUP_MS);
   afterAll(() => host?.[Symbol.asyncDispose]());
 
   for (const runner of ["kube", "crun"] as const) {

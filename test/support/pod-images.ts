@@ -21,10 +21,9 @@ const NODE_DOCKERFILE = `FROM base
 COPY --chmod=755 node /usr/local/bin/node
 ENTRYPOINT ["/usr/local/bin/node"]
 `;
-/** What the executor image sets too. */
 const APP_DOCKERFILE = `FROM base
 COPY app /app
-ENV DOCKER_CONFIG=/kaniko/.docker/ HOME=/root
+ENV DOCKER_CONFIG=/kaniko/.docker/
 ENTRYPOINT ["/usr/local/bin/node", "/app/bin/tsbuild.js"]
 `;
 
