@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { Socket } from "node:net";
+import { dirname } from "node:path";
 import { messageOf, TsbuildError } from "../errors.js";
 import { entryPath } from "../internal/entry.js";
 import {
@@ -16,8 +17,8 @@ import {
   type IdRange,
 } from "./idmap.js";
 
-/** Where the tools of util-linux and shadow are, whatever the caller's environment says. */
-export const TOOLS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/** Where the tools of util-linux and shadow are, whatever the caller's environment says: beside Node in the executor image. */
+export const TOOLS_PATH: string = `${dirname(process.execPath)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
 /** What a child that could not start may say of it. */
 const MAX_COMPLAINT = 4096; // bytes
 /** Making namespaces takes milliseconds; a machine that swaps takes seconds. */
