@@ -1,10 +1,11 @@
 import { crc32 } from "node:zlib";
 import { TsbuildError } from "../errors.js";
+import type { SpillFile } from "../internal/spill-file.js";
 import { type DiffId, hexOf } from "../oci/digest.js";
 import { nameOf, parentOf } from "./entry-path.js";
 import { writeAll } from "./fd.js";
+import { AttributeLog } from "./index-attributes.js";
 import {
-  ATTRIBUTE,
   FIELD,
   HEADER,
   HEADER_SIZE,
@@ -24,18 +25,24 @@ import type { TarHeader } from "./tar/writer.js";
 const ROOT = 0;
 const IMPLIED_MODE = 0o755;
 const LONGEST_NAME = 0xffff;
+/** What 32 bits can tell the places of. */
+const MAX_NAMES = 2 ** 32 - 2 ** 17; // bytes
+/** Records that are written at once. */
+const BATCH = 4096;
 
-/** Collects the entries of one layer as they pass, and writes the layer's index. */
+/** Collects the entries of one layer as they pass, and writes the layer's index. Memory: see {@link RecordTable}. */
 export class IndexBuilder {
-  readonly #table = new RecordTable();
-  readonly #attributes: Buffer[] = [];
-  #attributesLength = 0;
+  readonly #table: RecordTable;
+  readonly #attributes: AttributeLog;
   #linkGroups = 0;
   #entries = 0;
   /** The directory that the last entry stood in: most entries follow their neighbours. */
   #lastDirectory: { path: string; node: number } = { path: "", node: ROOT };
 
-  constructor() {
+  /** @param spill Stays the caller's. */
+  constructor(spill: SpillFile) {
+    this.#table = new RecordTable(spill);
+    this.#attributes = new AttributeLog(spill);
     this.#table.add(ROOT, "");
     this.#makeImplied(ROOT);
   }
@@ -78,9 +85,15 @@ export class IndexBuilder {
 
   /** The text of a symlink's or unresolved hard link's target. */
   linkTargetOf(node: number): string {
-    const list = this.#attributes[this.#u32(node, FIELD.attributes) - 1];
-    if (list === undefined || list[0] !== ATTRIBUTE.linkTarget) return "";
-    return decodeName(list.subarray(5, 5 + list.readUInt32LE(1)));
+    return this.#attributes.linkTarget(this.#u32(node, FIELD.attributes));
+  }
+
+  /** The path of a node. */
+  pathOf(node: number): string {
+    const names: string[] = [];
+    for (let at = node; at !== ROOT; at = this.#table.parent(at))
+      names.push(decodeName(this.#table.nameOf(at)));
+    return names.toReversed().join("/");
   }
 
   /**
@@ -111,6 +124,7 @@ export class IndexBuilder {
   add(entry: TarHeader, dataOffset: number, sparse?: SparseMap): number {
     this.#entries += 1;
     const node = this.#place(entry.path, entry.type);
+    const attributes = this.#attributes.add(entry, sparse);
     const chunk = this.#table.chunkOf(node);
     const at = this.#table.at(node);
     chunk[at + FIELD.type] = NODE_TYPES.indexOf(entry.type);
@@ -127,7 +141,7 @@ export class IndexBuilder {
       chunk.writeDoubleLE(entry.size, at + FIELD.size);
       chunk.writeDoubleLE(dataOffset, at + FIELD.dataOffset);
     }
-    chunk.writeUInt32LE(this.#addAttributes(entry, sparse), at + FIELD.attributes);
+    chunk.writeUInt32LE(attributes, at + FIELD.attributes);
     chunk.writeUInt32LE(0, at + FIELD.linkGroup);
     return node;
   }
@@ -135,20 +149,15 @@ export class IndexBuilder {
   /** Another name for a file that the layer has: the same size, owner and bytes, and one link group. */
   addLink(path: string, target: number): number {
     this.#entries += 1;
-    const from = this.#table.chunkOf(target);
+    if (this.#u32(target, FIELD.linkGroup) === 0)
+      this.#setU32(target, FIELD.linkGroup, ++this.#linkGroups);
     const start = this.#table.at(target);
-    if (from.readUInt32LE(start + FIELD.linkGroup) === 0) {
-      from.writeUInt32LE(++this.#linkGroups, start + FIELD.linkGroup);
-    }
-    const node = this.#place(path, this.typeOf(target));
-    const flags = this.#byte(node, FIELD.flags);
-    from.copy(
-      this.#table.chunkOf(node),
-      this.#table.at(node) + FIELD.type,
-      start + FIELD.type,
-      start + RECORD_SIZE,
+    const described = Buffer.from(
+      this.#table.chunkOf(target).subarray(start + FIELD.type, start + RECORD_SIZE),
     );
-    this.#table.chunkOf(node)[this.#table.at(node) + FIELD.flags] = flags;
+    const node = this.#place(path, this.typeOf(target));
+    described[FIELD.flags - FIELD.type] = this.#byte(node, FIELD.flags);
+    this.#table.chunkOf(node).set(described, this.#table.at(node) + FIELD.type);
     return node;
   }
 
@@ -175,71 +184,47 @@ export class IndexBuilder {
   /** Keeps a file's bytes in the index. */
   setContent(node: number, content: Uint8Array): void {
     const slot = this.#u32(node, FIELD.attributes);
-    const before =
-      slot === 0
-        ? Buffer.alloc(0)
-        : (this.#attributes[slot - 1] ?? Buffer.alloc(0)).subarray(0, -1);
-    const list = Buffer.concat([
-      before,
-      attribute(ATTRIBUTE.content, content),
-      Buffer.of(ATTRIBUTE.end),
-    ]);
-    this.#table
-      .chunkOf(node)
-      .writeUInt32LE(this.#keep(list), this.#table.at(node) + FIELD.attributes);
+    const path = this.pathOf(node);
+    this.#setU32(node, FIELD.attributes, this.#attributes.withContent(slot, content, path));
   }
 
   /** Writes the index to an empty file. @throws TsbuildError STORE_FAILED */
   write(fd: number, diffId: DiffId, uncompressedSize: number): void {
     const what = "a layer's index";
+    this.#table.freeze();
+    this.#attributes.freeze();
     const { order, firstChild } = this.#arrange();
-    const offsets = this.#attributeOffsets();
     writeAll(fd, Buffer.alloc(HEADER_SIZE), what);
     let sum = 0;
     const put = (bytes: Uint8Array): void => {
       sum = crc32(bytes, sum);
       writeAll(fd, bytes, what);
     };
-    const RECORDS = 16_384;
-    const buffer = Buffer.allocUnsafe(Math.min(RECORDS, order.length) * RECORD_SIZE);
-    for (let start = 0; start < order.length; start += RECORDS) {
-      const batch = order.subarray(start, start + RECORDS);
-      batch.forEach((node, i) =>
-        this.#copyRecord(node, buffer, i * RECORD_SIZE, firstChild, offsets),
-      );
+    const buffer = Buffer.allocUnsafe(Math.min(BATCH, order.length) * RECORD_SIZE);
+    for (let start = 0; start < order.length; start += BATCH) {
+      const batch = order.subarray(start, start + BATCH);
+      batch.forEach((node, i) => this.#copyRecord(node, buffer, i * RECORD_SIZE, firstChild));
       put(buffer.subarray(0, batch.length * RECORD_SIZE));
     }
-    let left = this.#table.namesLength;
-    for (const names of this.#table.names) {
-      put(names.subarray(0, left));
-      left -= Math.min(left, names.length);
-    }
-    for (const list of this.#attributes) put(list);
+    for (const names of this.#table.names.pieces()) put(names);
+    for (const attributes of this.#attributes.pieces()) put(attributes);
     const header = Buffer.alloc(HEADER_SIZE);
     MAGIC.copy(header);
     header.write(hexOf(diffId), HEADER.diffId, "hex");
     header.writeDoubleLE(uncompressedSize, HEADER.uncompressedSize);
     header.writeUInt32LE(order.length, HEADER.nodes);
-    header.writeUInt32LE(this.#table.namesLength, HEADER.namesLength);
-    header.writeUInt32LE(this.#attributesLength, HEADER.attributesLength);
+    header.writeUInt32LE(this.#table.names.length, HEADER.namesLength);
+    header.writeUInt32LE(this.#attributes.length, HEADER.attributesLength);
     header.writeUInt32LE(this.#entries, HEADER.entries);
     header.writeUInt32LE(sum, HEADER.crc32);
     writeAll(fd, header, what, 0);
   }
 
-  #copyRecord(
-    node: number,
-    to: Buffer,
-    at: number,
-    firstChild: Uint32Array,
-    offsets: Float64Array,
-  ): void {
+  #copyRecord(node: number, to: Buffer, at: number, firstChild: Uint32Array): void {
     const start = this.#table.at(node);
     this.#table.chunkOf(node).copy(to, at, start, start + RECORD_SIZE);
     if (this.typeOf(node) === "directory")
       to.writeUInt32LE(firstChild[node] ?? 0, at + FIELD.firstChild);
-    const slot = to.readUInt32LE(at + FIELD.attributes);
-    if (slot !== 0) to.writeUInt32LE((offsets[slot - 1] ?? 0) + 1, at + FIELD.attributes);
   }
 
   /** Breadth first, each directory's children by their bytes. */
@@ -250,25 +235,12 @@ export class IndexBuilder {
     for (let i = 0; i < end; i++) {
       const node = order[i] ?? ROOT;
       if (this.typeOf(node) !== "directory") continue;
-      const children = Array.from(this.#table.children(node), (child) => ({
-        child,
-        name: this.#table.nameOf(child),
-      }));
-      children.sort((a, b) => a.name.compare(b.name));
+      const children = this.#table.sortedChildren(node);
       firstChild[node] = end;
-      for (const { child } of children) order[end++] = child;
+      order.set(children, end);
+      end += children.length;
     }
     return { order: order.subarray(0, end), firstChild };
-  }
-
-  #attributeOffsets(): Float64Array {
-    const offsets = new Float64Array(this.#attributes.length);
-    let at = 0;
-    this.#attributes.forEach((list, i) => {
-      offsets[i] = at;
-      at += list.length;
-    });
-    return offsets;
   }
 
   #findDirectory(path: string): number | undefined {
@@ -293,7 +265,7 @@ export class IndexBuilder {
     }
     const parent = this.#parent(path);
     const key = keyOf(nameOf(path));
-    if (key.length > LONGEST_NAME)
+    if (key.length > LONGEST_NAME || this.#table.names.length > MAX_NAMES)
       throw new TsbuildError(
         "STORE_FAILED",
         `tried to index "${path.slice(0, 100)}...": its name is too long`,
@@ -327,38 +299,16 @@ export class IndexBuilder {
     this.#setFlag(node, IMPLIED);
   }
 
-  #addAttributes(entry: TarHeader, sparse: SparseMap | undefined): number {
-    const parts: Buffer[] = [];
-    const isLink = entry.type === "symlink" || entry.type === "hardlink";
-    if (isLink) parts.push(attribute(ATTRIBUTE.linkTarget, encodeName(entry.linkTarget ?? "")));
-    if (entry.type === "char" || entry.type === "block") {
-      const device = Buffer.alloc(8);
-      device.writeUInt32LE(entry.devMajor ?? 0, 0);
-      device.writeUInt32LE(entry.devMinor ?? 0, 4);
-      parts.push(attribute(ATTRIBUTE.device, device));
-    }
-    for (const [name, value] of entry.xattrs) {
-      const key = encodeName(name);
-      const length = Buffer.alloc(2);
-      length.writeUInt16LE(key.length);
-      parts.push(attribute(ATTRIBUTE.xattr, Buffer.concat([length, key, value])));
-    }
-    if (sparse !== undefined)
-      parts.push(attribute(ATTRIBUTE.sparse, Buffer.from(Float64Array.from(sparse).buffer)));
-    return parts.length === 0 ? 0 : this.#keep(Buffer.concat([...parts, Buffer.of(ATTRIBUTE.end)]));
-  }
-
-  #keep(list: Buffer): number {
-    this.#attributesLength += list.length;
-    return this.#attributes.push(list);
-  }
-
   #byte(node: number, field: number): number {
     return this.#table.chunkOf(node)[this.#table.at(node) + field] ?? 0;
   }
 
   #u32(node: number, field: number): number {
     return this.#table.chunkOf(node).readUInt32LE(this.#table.at(node) + field);
+  }
+
+  #setU32(node: number, field: number, value: number): void {
+    this.#table.chunkOf(node).writeUInt32LE(value, this.#table.at(node) + field);
   }
 
   #setFlag(node: number, flag: number): void {
@@ -375,12 +325,4 @@ export class IndexBuilder {
 /** The form in which the table looks a name up: UTF-8 goes as text, escaped bytes as what they are. */
 function keyOf(name: string): Buffer | string {
   return /[\udc80-\udcff]/.test(name) ? encodeName(name) : name;
-}
-
-function attribute(tag: number, value: Uint8Array): Buffer {
-  const out = Buffer.allocUnsafe(5 + value.length);
-  out[0] = tag;
-  out.writeUInt32LE(value.length, 1);
-  out.set(value, 5);
-  return out;
 }

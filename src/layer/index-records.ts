@@ -1,48 +1,67 @@
+import { randomBytes } from "node:crypto";
+import { ByteLog } from "../internal/byte-log.js";
+import { PagedBytes } from "../internal/paged-bytes.js";
+import type { SpillFile } from "../internal/spill-file.js";
 import { FIELD, RECORD_SIZE } from "./index-format.js";
+import { sortByName } from "./sort-names.js";
 
 /** What a node needs while it is being built, behind its record. */
 const NEXT_SIBLING = RECORD_SIZE;
-const NEXT_IN_BUCKET = RECORD_SIZE + 4;
-const PARENT = RECORD_SIZE + 8;
-const STRIDE = RECORD_SIZE + 12;
-const PER_CHUNK = 1 << 13;
-const NAME_CHUNK = 1 << 18; // bytes
+const PARENT = RECORD_SIZE + 4;
+const STRIDE = RECORD_SIZE + 8;
+const PER_PAGE = 1 << 10;
+const RESIDENT_PAGES = 128;
+const RESIDENT_NAMES = 4 * 1024 * 1024; // bytes
 const NONE = 0xffff_ffff;
 
 /**
- * The nodes of an index while they arrive: packed records in chunks that never move, names beside them, and a hash
- * table from (parent, name) to node. A million nodes stay below 100 MB.
+ * The nodes of an index, or of any other tree, while they arrive: packed records, names beside them, and a hash table
+ * from (parent, name) to node. Of records and names, 12 MiB stay in memory, enough for most layers; of a million nodes
+ * the rest is in the spill file, and 12 bytes of each here.
  */
 export class RecordTable {
-  readonly #chunks: Buffer[] = [];
-  readonly #names: Buffer[] = [];
-  #nameEnd = 0;
+  readonly #records: PagedBytes;
+  readonly #names: ByteLog;
   #count = 0;
   #buckets = new Uint32Array(1 << 12).fill(NONE);
+  #hashes = new Uint32Array(1 << 12);
+  /** Of a node that was forgotten: itself. */
+  #nextInBucket = new Uint32Array(1 << 12);
+  /** Nobody can tell beforehand which names fall into one bucket. */
+  readonly #seed = randomBytes(4).readUInt32LE();
   #scratch = Buffer.allocUnsafe(1024);
   #scratchLength = 0;
+
+  constructor(spill: SpillFile) {
+    const limits = { pageSize: PER_PAGE * STRIDE, resident: RESIDENT_PAGES };
+    this.#records = new PagedBytes(spill, limits);
+    this.#names = new ByteLog(spill, RESIDENT_NAMES);
+  }
 
   get count(): number {
     return this.#count;
   }
 
-  get names(): readonly Buffer[] {
+  /** Where `nameOffset` of the records leads. */
+  get names(): ByteLog {
     return this.#names;
   }
 
-  get namesLength(): number {
-    return this.#nameEnd;
-  }
-
+  /** Of the node's record: where it is, see {@link at}. Good until a few others have been looked at. */
   chunkOf(node: number): Buffer {
-    const chunk = this.#chunks[node >>> 13];
-    if (chunk === undefined) throw new RangeError(`no index node ${node}`);
-    return chunk;
+    if (node >= this.#count) throw new RangeError(`no index node ${node}`);
+    return this.#records.page(node >>> 10);
   }
 
   /** Where the node's record begins in its chunk. */
   at(node: number): number {
-    return (node & (PER_CHUNK - 1)) * STRIDE;
+    return (node & (PER_PAGE - 1)) * STRIDE;
+  }
+
+  /** Nothing changes any more. */
+  freeze(): void {
+    this.#records.freeze();
+    this.#names.freeze();
   }
 
   parent(node: number): number {
@@ -65,22 +84,32 @@ export class RecordTable {
     }
   }
 
+  /** The children by the bytes of their names. */
+  sortedChildren(node: number): Uint32Array {
+    const nodes = new Uint32Array(this.chunkOf(node).readUInt32LE(this.at(node) + FIELD.children));
+    // Most come in their order.
+    let at = nodes.length;
+    for (const child of this.children(node)) nodes[--at] = child;
+    sortByName(nodes, (child) => this.nameOf(child));
+    return nodes;
+  }
+
+  /** Good until a few others have been looked at. */
   nameOf(node: number): Buffer {
     const chunk = this.chunkOf(node);
     const at = this.at(node);
-    const offset = chunk.readUInt32LE(at);
-    const within = offset % NAME_CHUNK;
-    const names = this.#names[(offset - within) / NAME_CHUNK] ?? this.#scratch;
-    return names.subarray(within, within + chunk.readUInt16LE(at + FIELD.nameLength));
+    return this.#names.view(chunk.readUInt32LE(at), chunk.readUInt16LE(at + FIELD.nameLength));
   }
 
   /** The child with these bytes as its name; `undefined` when there is none. */
   find(parent: number, name: Buffer | string): number | undefined {
     this.#load(name);
-    let node = this.#buckets[this.#bucket(parent)] ?? NONE;
+    const hash = this.#hash(parent);
+    let node = this.#buckets[hash & (this.#buckets.length - 1)] ?? NONE;
     while (node !== NONE) {
-      if (this.parent(node) === parent && this.#isLoaded(node)) return node;
-      node = this.chunkOf(node).readUInt32LE(this.at(node) + NEXT_IN_BUCKET);
+      if (this.#hashes[node] === hash && this.parent(node) === parent && this.#isLoaded(node))
+        return node;
+      node = this.#nextInBucket[node] ?? NONE;
     }
     return undefined;
   }
@@ -89,11 +118,13 @@ export class RecordTable {
   add(parent: number, name: Buffer | string): number {
     this.#load(name);
     const node = this.#count;
-    if (node % PER_CHUNK === 0) this.#chunks.push(Buffer.alloc(PER_CHUNK * STRIDE));
+    if (node % PER_PAGE === 0) this.#records.add();
     this.#count += 1;
+    if (this.#count > this.#hashes.length) this.#grow();
+    const nameOffset = this.#names.appendWhole(this.#scratch.subarray(0, this.#scratchLength));
     const chunk = this.chunkOf(node);
     const at = this.at(node);
-    chunk.writeUInt32LE(this.#store(), at);
+    chunk.writeUInt32LE(nameOffset, at);
     chunk.writeUInt16LE(this.#scratchLength, at + FIELD.nameLength);
     chunk.writeUInt32LE(node === 0 ? NONE : parent, at + PARENT);
     if (node === 0) return node;
@@ -102,22 +133,21 @@ export class RecordTable {
     chunk.writeUInt32LE(above.readUInt32LE(aboveAt + FIELD.firstChild), at + NEXT_SIBLING);
     above.writeUInt32LE(node, aboveAt + FIELD.firstChild);
     above.writeUInt32LE(above.readUInt32LE(aboveAt + FIELD.children) + 1, aboveAt + FIELD.children);
-    if (this.#count > this.#buckets.length) this.#grow();
-    else this.#link(node, this.#bucket(parent));
+    this.#link(node, this.#hash(parent));
     return node;
   }
 
   /** Forgets everything below a node: something else has taken the directory's place. */
   clear(node: number): void {
-    for (const child of this.children(node)) {
-      if (this.chunkOf(child)[this.at(child) + FIELD.type] === 0) this.clear(child);
-      this.#unlink(child);
+    const gone = [node];
+    for (let each = gone.pop(); each !== undefined; each = gone.pop()) {
+      for (const child of this.children(each)) {
+        if (this.chunkOf(child)[this.at(child) + FIELD.type] === 0) gone.push(child);
+        this.#unlink(child);
+      }
+      const at = this.at(each);
+      this.chunkOf(each).fill(0, at + FIELD.firstChild, at + FIELD.children + 4);
     }
-    this.chunkOf(node).fill(
-      0,
-      this.at(node) + FIELD.firstChild,
-      this.at(node) + FIELD.children + 4,
-    );
   }
 
   #load(name: Buffer | string): void {
@@ -138,53 +168,48 @@ export class RecordTable {
     );
   }
 
-  #bucket(parent: number): number {
-    let hash = Math.imul(parent + 1, 0x9e3779b1);
+  /** Of the loaded name. */
+  #hash(parent: number): number {
+    let hash = Math.imul(parent + 1, 0x9e3779b1) ^ this.#seed;
     for (let i = 0; i < this.#scratchLength; i++) {
       hash = Math.imul(hash ^ (this.#scratch[i] ?? 0), 0x01000193);
     }
-    return (hash ^ (hash >>> 15)) & (this.#buckets.length - 1);
+    return (hash ^ (hash >>> 15)) >>> 0;
   }
 
-  /** Copies the loaded name into the area of names. A name never lies in two chunks. */
-  #store(): number {
-    const room = NAME_CHUNK - (this.#nameEnd % NAME_CHUNK);
-    if (this.#scratchLength > room) this.#nameEnd += room;
-    if (Math.ceil((this.#nameEnd + 1) / NAME_CHUNK) > this.#names.length)
-      this.#names.push(Buffer.alloc(NAME_CHUNK));
-    const offset = this.#nameEnd;
-    this.#names.at(-1)?.set(this.#scratch.subarray(0, this.#scratchLength), offset % NAME_CHUNK);
-    this.#nameEnd += this.#scratchLength;
-    return offset;
-  }
-
-  #link(node: number, bucket: number): void {
-    this.chunkOf(node).writeUInt32LE(this.#buckets[bucket] ?? NONE, this.at(node) + NEXT_IN_BUCKET);
+  #link(node: number, hash: number): void {
+    const bucket = hash & (this.#buckets.length - 1);
+    this.#hashes[node] = hash;
+    this.#nextInBucket[node] = this.#buckets[bucket] ?? NONE;
     this.#buckets[bucket] = node;
   }
 
   #unlink(node: number): void {
-    this.#load(this.nameOf(node));
-    const bucket = this.#bucket(this.parent(node));
-    const next = this.chunkOf(node).readUInt32LE(this.at(node) + NEXT_IN_BUCKET);
+    const bucket = (this.#hashes[node] ?? 0) & (this.#buckets.length - 1);
+    const next = this.#nextInBucket[node] ?? NONE;
     let before = this.#buckets[bucket] ?? NONE;
     if (before === node) this.#buckets[bucket] = next;
     while (before !== NONE && before !== node) {
-      const at = this.at(before) + NEXT_IN_BUCKET;
-      const chunk = this.chunkOf(before);
-      before = chunk.readUInt32LE(at);
-      if (before === node) chunk.writeUInt32LE(next, at);
+      const behind = this.#nextInBucket[before] ?? NONE;
+      if (behind === node) this.#nextInBucket[before] = next;
+      before = behind;
     }
+    this.#nextInBucket[node] = node;
     this.chunkOf(node).writeUInt32LE(NONE, this.at(node) + PARENT);
   }
 
   #grow(): void {
-    this.#buckets = new Uint32Array(this.#buckets.length * 2).fill(NONE);
-    for (let node = 1; node < this.#count; node++) {
-      const parent = this.parent(node);
-      if (parent === NONE) continue;
-      this.#load(this.nameOf(node));
-      this.#link(node, this.#bucket(parent));
+    const length = this.#hashes.length * 2;
+    const hashes = new Uint32Array(length);
+    hashes.set(this.#hashes);
+    this.#hashes = hashes;
+    const before = this.#nextInBucket;
+    this.#nextInBucket = new Uint32Array(length);
+    this.#buckets = new Uint32Array(length).fill(NONE);
+    // The last one is being added, the first one is in no bucket.
+    for (let node = 1; node < this.#count - 1; node++) {
+      if (before[node] === node) this.#nextInBucket[node] = node;
+      else this.#link(node, hashes[node] ?? 0);
     }
   }
 }

@@ -20,11 +20,12 @@ export {
 } from "./unpack-layer.js";
 export { isZero } from "./apply-layer.js";
 export { type WhiteoutMode } from "./whiteouts.js";
-export { type LayerIndex, openIndex } from "./layer-index.js";
+export { type LayerIndex, openIndex, openIndexFile } from "./layer-index.js";
 export { type ReadContent, mergedTree } from "./merged-tree.js";
 export { type DecompressOptions, decompress } from "./compression/decompress.js";
 export { type ArchiveCompression, SNIFF_LENGTH, sniffCompression } from "./compression/sniff.js";
 export { TarReader, type TarEntry, type TarHandler, type TarReaderOptions } from "./tar/reader.js";
 export { TRAILER, type TarHeader, bodyPadding, tarHeader } from "./tar/writer.js";
+export { RecordTable } from "./index-records.js";
 export { cleanPath } from "./entry-path.js";
 export { compareNames, decodeName, encodeName } from "./path-bytes.js";

@@ -11,7 +11,10 @@ import {
   type NodeType,
   RECORD_SIZE,
 } from "./index-format.js";
+import { type IndexBytes, bytesInMemory, bytesOfFile } from "./index-bytes.js";
 import { decodeName } from "./path-bytes.js";
+
+const CHECKED_AT_ONCE = 32 * 1024; // bytes
 
 /** What few entries have. */
 export interface NodeAttributes {
@@ -25,7 +28,7 @@ export interface NodeAttributes {
 
 /**
  * The index of one layer: its entries without their bytes. Nodes are numbers, the root is 0. Immutable; reads straight
- * from the file's bytes.
+ * from the file's bytes, wherever they are.
  */
 export class LayerIndex {
   readonly diffId: DiffId;
@@ -34,50 +37,49 @@ export class LayerIndex {
   /** Entries of the layer's tar, whiteouts included. */
   readonly entries: number;
   readonly nodes: number;
-  readonly #bytes: Buffer;
-  readonly #view: DataView;
+  readonly #bytes: IndexBytes;
   readonly #names: number;
   readonly #attributes: number;
 
-  constructor(bytes: Buffer) {
+  constructor(bytes: IndexBytes) {
+    const at = bytes.locate(0, HEADER_SIZE);
+    const header = bytes.buffer.subarray(at, at + HEADER_SIZE);
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    this.diffId = diffIdFromHex(bytes.toString("hex", HEADER.diffId, HEADER.diffId + 32));
-    this.uncompressedSize = this.#view.getFloat64(HEADER.uncompressedSize, true);
-    this.entries = this.#view.getUint32(HEADER.entries, true);
-    this.nodes = this.#view.getUint32(HEADER.nodes, true);
+    this.diffId = diffIdFromHex(header.toString("hex", HEADER.diffId, HEADER.diffId + 32));
+    this.uncompressedSize = header.readDoubleLE(HEADER.uncompressedSize);
+    this.entries = header.readUInt32LE(HEADER.entries);
+    this.nodes = header.readUInt32LE(HEADER.nodes);
     this.#names = HEADER_SIZE + this.nodes * RECORD_SIZE;
-    this.#attributes = this.#names + this.#view.getUint32(HEADER.namesLength, true);
+    this.#attributes = this.#names + header.readUInt32LE(HEADER.namesLength);
   }
 
   type(node: number): NodeType {
-    return NODE_TYPES[this.#view.getUint8(this.#at(node) + FIELD.type)] ?? "file";
+    return NODE_TYPES[this.#u8(node, FIELD.type)] ?? "file";
   }
 
   /** See IMPLIED, OPAQUE and REPLACES. */
   flags(node: number): number {
-    return this.#view.getUint8(this.#at(node) + FIELD.flags);
+    return this.#u8(node, FIELD.flags);
   }
 
   name(node: number): string {
-    const at = this.#nameAt(node);
-    return decodeName(this.#bytes.subarray(at, at + this.#nameLength(node)));
+    const length = this.#nameLength(node);
+    const at = this.#bytes.locate(this.#nameAt(node), length);
+    return decodeName(this.#bytes.buffer.subarray(at, at + length));
   }
 
   /** The node numbers of a directory's children: from the first, ascending by their names' bytes. */
   children(directory: number): { readonly first: number; readonly count: number } {
-    const at = this.#at(directory);
     return {
-      first: this.#view.getUint32(at + FIELD.firstChild, true),
-      count: this.#view.getUint32(at + FIELD.children, true),
+      first: this.#u32(directory, FIELD.firstChild),
+      count: this.#u32(directory, FIELD.children),
     };
   }
 
   /** The child whose name is the first `length` bytes of `name`; -1 when there is none. */
   find(directory: number, name: Buffer, length: number): number {
-    const at = this.#at(directory);
-    let low = this.#view.getUint32(at + FIELD.firstChild, true);
-    let high = low + this.#view.getUint32(at + FIELD.children, true) - 1;
+    let low = this.#u32(directory, FIELD.firstChild);
+    let high = low + this.#u32(directory, FIELD.children) - 1;
     while (low <= high) {
       const middle = (low + high) >>> 1;
       const order = this.#compare(middle, name, length);
@@ -89,92 +91,127 @@ export class LayerIndex {
   }
 
   mode(node: number): number {
-    return this.#view.getUint16(this.#at(node) + FIELD.mode, true);
+    const at = this.#locate(node);
+    return this.#bytes.buffer.readUInt16LE(at + FIELD.mode);
   }
 
   uid(node: number): number {
-    return this.#view.getUint32(this.#at(node) + FIELD.uid, true);
+    return this.#u32(node, FIELD.uid);
   }
 
   gid(node: number): number {
-    return this.#view.getUint32(this.#at(node) + FIELD.gid, true);
+    return this.#u32(node, FIELD.gid);
   }
 
   mtimeNs(node: number): bigint {
-    const at = this.#at(node);
-    const seconds = BigInt(this.#view.getFloat64(at + FIELD.mtimeSeconds, true));
-    return (
-      seconds * 1_000_000_000n + BigInt(this.#view.getUint32(at + FIELD.mtimeNanoseconds, true))
-    );
+    const seconds = BigInt(this.#double(node, FIELD.mtimeSeconds));
+    return seconds * 1_000_000_000n + BigInt(this.#u32(node, FIELD.mtimeNanoseconds));
   }
 
   /** Bytes; 0 of a directory. */
   size(node: number): number {
-    return this.type(node) === "directory"
-      ? 0
-      : this.#view.getFloat64(this.#at(node) + FIELD.size, true);
+    return this.type(node) === "directory" ? 0 : this.#double(node, FIELD.size);
   }
 
   /** Where the file's stored bytes begin in the uncompressed tar. */
   dataOffset(node: number): number {
-    return this.#view.getFloat64(this.#at(node) + FIELD.dataOffset, true);
+    return this.#double(node, FIELD.dataOffset);
   }
 
   /** 0 when the file has one name. */
   linkGroup(node: number): number {
-    return this.#view.getUint32(this.#at(node) + FIELD.linkGroup, true);
+    return this.#u32(node, FIELD.linkGroup);
   }
 
   attributes(node: number): NodeAttributes | undefined {
-    const slot = this.#view.getUint32(this.#at(node) + FIELD.attributes, true);
+    const slot = this.#u32(node, FIELD.attributes);
     if (slot === 0) return undefined;
     const found: NodeAttributes = { xattrs: new Map() };
-    for (let at = this.#attributes + slot - 1; this.#bytes[at] !== ATTRIBUTE.end;) {
-      const length = this.#view.getUint32(at + 1, true);
-      addAttribute(found, this.#bytes[at] ?? 0, this.#bytes.subarray(at + 5, at + 5 + length));
+    for (let at = this.#attributes + slot - 1; ;) {
+      const tag = this.#bytes.buffer[this.#bytes.locate(at, 1)] ?? ATTRIBUTE.end;
+      if (tag === ATTRIBUTE.end) return found;
+      const head = this.#bytes.locate(at + 1, 4);
+      const length = this.#bytes.buffer.readUInt32LE(head);
+      const start = this.#bytes.locate(at + 5, length);
+      addAttribute(found, tag, this.#bytes.buffer.subarray(start, start + length));
       at += 5 + length;
     }
-    return found;
   }
 
-  #at(node: number): number {
-    return HEADER_SIZE + node * RECORD_SIZE;
+  /** Brings a node's record into the buffer. */
+  #locate(node: number): number {
+    return this.#bytes.locate(HEADER_SIZE + node * RECORD_SIZE, RECORD_SIZE);
+  }
+
+  #u8(node: number, field: number): number {
+    const at = this.#locate(node);
+    return this.#bytes.buffer[at + field] ?? 0;
+  }
+
+  #u32(node: number, field: number): number {
+    const at = this.#locate(node);
+    return this.#bytes.buffer.readUInt32LE(at + field);
+  }
+
+  #double(node: number, field: number): number {
+    const at = this.#locate(node);
+    return this.#bytes.buffer.readDoubleLE(at + field);
   }
 
   #nameAt(node: number): number {
-    return this.#names + this.#view.getUint32(this.#at(node) + FIELD.nameOffset, true);
+    return this.#names + this.#u32(node, FIELD.nameOffset);
   }
 
   #nameLength(node: number): number {
-    return this.#view.getUint16(this.#at(node) + FIELD.nameLength, true);
+    const at = this.#locate(node);
+    return this.#bytes.buffer.readUInt16LE(at + FIELD.nameLength);
   }
 
   #compare(node: number, name: Buffer, length: number): number {
-    const start = this.#nameAt(node);
     const own = this.#nameLength(node);
+    const start = this.#bytes.locate(this.#nameAt(node), own);
+    const bytes = this.#bytes.buffer;
     const shorter = Math.min(own, length);
     for (let i = 0; i < shorter; i++) {
-      const difference = (this.#bytes[start + i] ?? 0) - (name[i] ?? 0);
+      const difference = (bytes[start + i] ?? 0) - (name[i] ?? 0);
       if (difference !== 0) return difference;
     }
     return own - length;
   }
 }
 
-/** Opens the bytes of an index file. @throws TsbuildError STORE_FAILED when they are damaged or of another version */
+/** Opens the bytes of an index. @throws TsbuildError STORE_FAILED when they are damaged or of another version */
 export function openIndex(bytes: Uint8Array): LayerIndex {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (buffer.length < HEADER_SIZE || !buffer.subarray(0, MAGIC.length).equals(MAGIC)) {
+  return checkedIndex(bytesInMemory(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)));
+}
+
+/**
+ * Opens an index file, which nobody changes. Of a large one, parts are in memory. @throws TsbuildError STORE_FAILED when
+ * it cannot be read, is damaged or of another version
+ */
+export function openIndexFile(path: string): LayerIndex {
+  return checkedIndex(bytesOfFile(path));
+}
+
+function checkedIndex(bytes: IndexBytes): LayerIndex {
+  const at = bytes.length < HEADER_SIZE ? 0 : bytes.locate(0, HEADER_SIZE);
+  const header = Buffer.from(bytes.buffer.subarray(at, at + HEADER_SIZE));
+  if (header.length < HEADER_SIZE || !header.subarray(0, MAGIC.length).equals(MAGIC)) {
     throw damaged("it is none, or one of another version");
   }
   const areas =
-    buffer.readUInt32LE(HEADER.nodes) * RECORD_SIZE +
-    buffer.readUInt32LE(HEADER.namesLength) +
-    buffer.readUInt32LE(HEADER.attributesLength);
-  if (buffer.length !== HEADER_SIZE + areas) throw damaged("its length is wrong");
-  const sum = crc32(buffer.subarray(HEADER_SIZE));
-  if (sum !== buffer.readUInt32LE(HEADER.crc32)) throw damaged("its checksum is wrong");
-  return new LayerIndex(buffer);
+    header.readUInt32LE(HEADER.nodes) * RECORD_SIZE +
+    header.readUInt32LE(HEADER.namesLength) +
+    header.readUInt32LE(HEADER.attributesLength);
+  if (bytes.length !== HEADER_SIZE + areas) throw damaged("its length is wrong");
+  let sum = 0;
+  for (let start = HEADER_SIZE; start < bytes.length; start += CHECKED_AT_ONCE) {
+    const length = Math.min(CHECKED_AT_ONCE, bytes.length - start);
+    const from = bytes.locate(start, length);
+    sum = crc32(bytes.buffer.subarray(from, from + length), sum);
+  }
+  if (sum !== header.readUInt32LE(HEADER.crc32)) throw damaged("its checksum is wrong");
+  return new LayerIndex(bytes);
 }
 
 function addAttribute(to: NodeAttributes, tag: number, value: Buffer): void {
@@ -188,14 +225,15 @@ function addAttribute(to: NodeAttributes, tag: number, value: Buffer): void {
       break;
     case ATTRIBUTE.xattr: {
       const end = 2 + value.readUInt16LE(0);
-      to.xattrs.set(decodeName(value.subarray(2, end)), value.subarray(end));
+      // Copied: the bytes of a large index are only there for the moment.
+      to.xattrs.set(decodeName(value.subarray(2, end)), Buffer.from(value.subarray(end)));
       break;
     }
     case ATTRIBUTE.sparse:
       to.sparse = Array.from({ length: value.length / 8 }, (_, i) => value.readDoubleLE(i * 8));
       break;
     case ATTRIBUTE.content:
-      to.content = value;
+      to.content = Buffer.from(value);
       break;
     default: // a tag that only a later version of this format would write
   }

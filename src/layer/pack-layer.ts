@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { TsbuildError, messageOf } from "../errors.js";
 import { diskFullHint } from "../internal/disk-full.js";
+import { SpillFile } from "../internal/spill-file.js";
 import { diffIdFromHex, digestFromHex, hexOf } from "../oci/digest.js";
 import { layerMediaType } from "../oci/media-types.js";
 import type { Compression } from "../oci/types.js";
@@ -18,7 +19,7 @@ import type { Change, PackOptions, SealedLayer } from "./types.js";
 /**
  * Writes changes, in their order, as a layer and its index, in one pass. Opens its two files before it asks for the
  * first change and uses only their descriptors from then on; so `changes` may chroot the thread. Memory does not grow
- * with the layer's size, only its index does (some 60 bytes an entry).
+ * with the layer's size, and with its entries by 20 bytes each.
  * @throws TsbuildError STORE_FAILED when a file changes while it is read or the disk is full, ABORTED
  */
 export async function packLayer(
@@ -30,6 +31,7 @@ export async function packLayer(
   const zstd = await prepareCompression(options.compression);
   using blob = createFile(options.blobPath);
   using index = createFile(options.indexPath);
+  using spill = openSpill(options.indexPath);
   const plain = options.compression === "none";
   const digest = createHash("sha256");
   let size = 0;
@@ -40,7 +42,7 @@ export async function packLayer(
     writeAll(blob.fd, bytes, `a layer's blob at ${options.blobPath}`);
   });
   const diffId = createHash("sha256");
-  const builder = new IndexBuilder();
+  const builder = new IndexBuilder(spill);
   let uncompressedSize = 0;
   try {
     const tar = new TarStream(changes, builder, options);
@@ -65,6 +67,13 @@ export async function packLayer(
     diffId: sealed,
     uncompressedSize,
   };
+}
+
+/** For what is too large an index in memory. In place before the thread is perhaps chrooted. */
+export function openSpill(indexPath: string): SpillFile {
+  const spill = new SpillFile(`${indexPath}.spill`, "a layer's index");
+  spill.open();
+  return spill;
 }
 
 /**

@@ -20,8 +20,8 @@ export class TarStream {
   readonly #changes: Iterable<Change>;
   readonly #index: IndexBuilder;
   readonly #options: Pick<PackOptions, "clampMtimeNs">;
-  /** The first name and node of each file that has several. */
-  readonly #linkGroups = new Map<string, { readonly path: string; readonly node: number }>();
+  /** The node of the first name of each file that has several. */
+  readonly #linkGroups = new Map<string, number>();
   readonly #extra: Buffer = Buffer.alloc(1);
   #take: () => Buffer = () => this.#extra;
   #block: Buffer = this.#extra;
@@ -88,7 +88,8 @@ export class TarStream {
     }
     const group = entry.linkGroup;
     const first = group === undefined ? undefined : this.#linkGroups.get(group);
-    if (first !== undefined) return yield* this.#link(path, entry, first);
+    if (first !== undefined)
+      return yield* this.#link(path, entry, { path: this.#index.pathOf(first), node: first });
     if (entry.type === "hardlink") {
       const node = this.#index.find(entry.linkTarget ?? "");
       if (node !== undefined)
@@ -97,7 +98,7 @@ export class TarStream {
     const header = this.#header(path, entry);
     const bytes = tarHeader(header);
     const node = this.#index.add({ ...header, path }, this.#offset + bytes.length);
-    if (group !== undefined) this.#linkGroups.set(group, { path, node });
+    if (group !== undefined) this.#linkGroups.set(group, node);
     yield* this.#put(bytes);
     if (header.size > 0) yield* this.#body(path, entry, header.size);
     else if (INLINE_PATHS.has(path) && header.type === "file")

@@ -9,6 +9,7 @@ import { LayerApplier } from "./apply-layer.js";
 import { decompress } from "./compression/decompress.js";
 import { readFd } from "./fd.js";
 import { IndexBuilder } from "./index-builder.js";
+import { openSpill } from "./pack-layer.js";
 import { TarReader } from "./tar/reader.js";
 import type { RootFs, UnpackResult } from "./types.js";
 import type { WhiteoutMode } from "./whiteouts.js";
@@ -28,8 +29,8 @@ export interface IndexOptions {
   readonly compression: Compression;
   /** What the uncompressed bytes must hash to. */
   readonly diffId: DiffId;
-  /** Where the index goes: a new file, opened before anything else happens, or an open descriptor of an empty one. */
-  readonly index: string | number;
+  /** Where the index goes: a new file, opened before anything else happens. */
+  readonly index: string;
   /** Absent: hashed between reading and writing. */
   readonly hash?: ContentHash;
   readonly signal: AbortSignal;
@@ -71,9 +72,10 @@ async function readLayer(
   const { compression, diffId, signal, whiteouts } = options;
   throwIfAborted(signal);
   using index = indexFile(options.index);
+  using spill = openSpill(options.index);
   const what = `the layer ${diffId}`;
   const hash = options.hash ?? contentHash();
-  const builder = new IndexBuilder();
+  const builder = new IndexBuilder(spill);
   const applier = new LayerApplier(builder, {
     root,
     whiteouts,
@@ -117,8 +119,7 @@ function contentHash(): ContentHash {
   return { update: (chunk) => void hash.update(chunk), digest: () => hash.digest("hex") };
 }
 
-function indexFile(index: string | number): Disposable & { readonly fd: number } {
-  if (typeof index === "number") return { fd: index, [Symbol.dispose]: () => undefined };
+function indexFile(index: string): Disposable & { readonly fd: number } {
   try {
     const fd = openSync(index, "wx", 0o600);
     return { fd, [Symbol.dispose]: () => closeSync(fd) };
