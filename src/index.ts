@@ -1,5 +1,7 @@
 export { build, check, start } from "./build.js";
 export type { Build } from "./build.js";
+export { diagnose } from "./build/doctor.js";
+export type { Diagnosis, DoctorOptions } from "./build/doctor.js";
 export type { BuildOptions, BuildResult, Output } from "./build/options.js";
 export { ERROR_CODES, TsbuildError } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
@@ -8,4 +10,5 @@ export { DockerfileError, locate, renderDiagnostic } from "./dockerfile/index.js
 export type { Diagnostic, Position } from "./dockerfile/types.js";
 export type { Descriptor } from "./oci/types.js";
 export type { Credential, Keychain } from "./registry/types.js";
-export type { DriverName } from "./worker/types.js";
+export type { HostFacts } from "./worker/host-report.js";
+export type { DriverName, RefusedDriver } from "./worker/types.js";

@@ -7,13 +7,13 @@ import { openStore } from "../store/index.js";
 import type { Cleanup } from "./cleanup.js";
 import { type MainContext, namedContexts, openContext, placeMainContext } from "./contexts.js";
 import type { ContextFetcher } from "./contexts-fetch.js";
-import { storeDirectory } from "./environment.js";
 import type { BuildOptions } from "./options.js";
 import { readDockerfile } from "./read-dockerfile.js";
 import { secretSource } from "./secrets.js";
 import { agentSource, readAgents, type SshBackend } from "./ssh/sources.js";
 import { solveOptions } from "./solve-options.js";
 import { withEpoch } from "./source-date-epoch.js";
+import { findStorePlace } from "./store-place.js";
 import { workerStarter } from "./worker-starter.js";
 
 /** What one platform is built from. */
@@ -67,7 +67,9 @@ export async function openBuild(
     emit({ type: "notice", message: "rewrite-timestamp does nothing without a SOURCE_DATE_EPOCH" });
   }
   const context = cleanup.use(await openContext(main.directory, path, signal));
-  const store = cleanup.use(await openStore(storeDirectory(options.store, environment), signal));
+  const place = await findStorePlace(options.store, environment);
+  if (place.notice !== undefined) emit({ type: "notice", message: place.notice });
+  const store = cleanup.use(await openStore(place.directory, signal));
   return {
     escape: dockerfile.escape,
     warnings: dockerfile.warnings,

@@ -13,11 +13,12 @@ import type { AgentSource } from "../solver/types.js";
 import { openStore } from "../store/index.js";
 import type { Store } from "../store/types.js";
 import { Cleanup } from "./cleanup.js";
-import { httpEnvironment, storeDirectory } from "./environment.js";
+import { httpEnvironment } from "./environment.js";
 import type { BuildOptions } from "./options.js";
 import { secretSource } from "./secrets.js";
 import { agentSource, readAgents } from "./ssh/sources.js";
 import { gitLogin, httpLogin } from "./source-logins.js";
+import { findStorePlace } from "./store-place.js";
 
 /**
  * Everything that a build reads from the network besides images. What is found once is the same for the whole build,
@@ -126,8 +127,8 @@ export class Sources implements RemoteSources, AsyncDisposable {
 
   async #makeStore(): Promise<Store> {
     const { store, environment } = this.#options;
-    const root = storeDirectory(store, environment ?? {});
-    return this.#cleanup.use(await openStore(root, this.#signal));
+    const { directory } = await findStorePlace(store, environment ?? {});
+    return this.#cleanup.use(await openStore(directory, this.#signal));
   }
 }
 

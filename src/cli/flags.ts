@@ -315,7 +315,7 @@ export const FLAGS = [
     type: "string",
     choices: ["text", "json"],
     group: "Messages",
-    help: "how tsbuild check prints what it found (default text)",
+    help: "how tsbuild check and doctor print what they found (default text)",
   },
   { name: "help", short: "h", type: "flag", group: "Messages", help: "prints this" },
   { name: "version", type: "flag", group: "Messages", help: "prints the version" },

@@ -7,9 +7,11 @@ export function helpText(): string {
   const lines = [
     "Usage: tsbuild [build] --context=DIR [--dockerfile=FILE] --destination=REF …",
     "       tsbuild check --context=DIR [--dockerfile=FILE] [--format=json] …",
+    "       tsbuild doctor [--driver=NAME] [--store=DIR] [--format=json]",
     "",
     "Builds an OCI image from a Dockerfile, without a daemon and without privileges, and pushes it.",
     "check says what is wrong with the Dockerfile, and builds nothing: 0 nothing, 1 warnings, 65 an error.",
+    "doctor says how steps can run here, what was refused and why, and what would allow it: 0, or 69 if none can.",
   ];
   for (const group of GROUPS) {
     lines.push("", `${group}:`);

@@ -17,6 +17,7 @@ async function main(argv: readonly string[]): Promise<void> {
     if (flags.one.get("help") === "true") process.stdout.write(helpText());
     else if (flags.one.get("version") === "true") process.stdout.write(`tsbuild ${version()}\n`);
     else if (flags.command === "check") await check(flags);
+    else if (flags.command === "doctor") await doctor(flags);
     else await build(flags, verbosity);
   } catch (error) {
     process.exitCode = await fail(error, verbosity);
@@ -26,6 +27,11 @@ async function main(argv: readonly string[]): Promise<void> {
 async function check(flags: ParsedFlags): Promise<void> {
   const { runCheck } = await import("./run-check.js");
   process.exitCode = await runCheck(flags, process.env, process.stdout, stopSignal());
+}
+
+async function doctor(flags: ParsedFlags): Promise<void> {
+  const { runDoctor } = await import("./run-doctor.js");
+  process.exitCode = await runDoctor(flags, process.env, process.stdout, stopSignal());
 }
 
 async function build(flags: ParsedFlags, verbosity: Verbosity): Promise<void> {

@@ -9,8 +9,11 @@ import {
 } from "./flags.js";
 import { UsageError } from "./usage-error.js";
 
+const COMMANDS = ["build", "check", "doctor"] as const;
+export type Command = (typeof COMMANDS)[number];
+
 export interface ParsedFlags {
-  readonly command: "build" | "check";
+  readonly command: Command;
   readonly one: ReadonlyMap<FlagName, string>;
   readonly many: ReadonlyMap<FlagName, readonly string[]>;
   /** Flags of Kaniko that were given and mean nothing here, with why. */
@@ -25,15 +28,14 @@ function usage(message: string, hint?: string): never {
   throw new UsageError(message, hint);
 }
 
-/** An optional `build` or `check`, then pflag's grammar: `--name=value`, `--name value`, `-nvalue`, `-n value`, switches without a value. @throws UsageError */
+/** An optional `build`, `check` or `doctor`, then pflag's grammar: `--name=value`, `--name value`, `-nvalue`, `-n value`, switches without a value. @throws UsageError */
 export function parseFlags(argv: readonly string[]): ParsedFlags {
   const one = new Map<FlagName, string>();
   const many = new Map<FlagName, string[]>();
   const ignored: string[] = [];
   const words = [...argv];
-  const [command] = words;
-  const named = command === "build" || command === "check";
-  if (named) words.shift();
+  const command = COMMANDS.find((name) => name === words[0]) ?? "build";
+  if (command === words[0]) words.shift();
   for (let word = words.shift(); word !== undefined; word = words.shift()) {
     const { name, inline } = splitWord(word);
     const meaningless = WITHOUT_MEANING.get(name);
@@ -56,8 +58,9 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
       one.set(spec.name, value);
     }
   }
-  if (command !== "check" && one.has("format")) usage("--format belongs to tsbuild check");
-  return { command: named ? command : "build", one, many, ignored };
+  if (command === "build" && one.has("format"))
+    usage("--format belongs to tsbuild check and doctor");
+  return { command, one, many, ignored };
 }
 
 function splitWord(word: string): { readonly name: string; readonly inline?: string } {
@@ -69,7 +72,7 @@ function splitWord(word: string): { readonly name: string; readonly inline?: str
   if (!word.startsWith("-") || word === "-") {
     usage(
       `unexpected argument "${word}"`,
-      "everything but a first word, build or check, is given by flags: --context, --dockerfile",
+      "everything but a first word, build, check or doctor, is given by flags: --context, --dockerfile",
     );
   }
   const spec = SPECS.find(({ short }) => short === word[1]);

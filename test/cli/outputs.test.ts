@@ -81,7 +81,9 @@ describe("the first word may say what to do", () => {
 
   test("--format is for check alone", () => {
     expect(parseFlags(["check", "--format=json"]).one.get("format")).toBe("json");
-    expect(() => parseFlags(["--format=json"])).toThrow("--format belongs to tsbuild check");
+    expect(() => parseFlags(["--format=json"])).toThrow(
+      "--format belongs to tsbuild check and doctor",
+    );
     expect(() => parseFlags(["check", "--format=xml"])).toThrow('--format cannot be "xml"');
   });
 });

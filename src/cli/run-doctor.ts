@@ -1,0 +1,35 @@
+import { diagnose, type DoctorOptions } from "../index.js";
+import type { FlagName } from "./flags.js";
+import type { ParsedFlags } from "./parse-flags.js";
+import { doctorJson, doctorText } from "./render/doctor.js";
+import { UsageError } from "./usage-error.js";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Those that decide what a build may do here; the others would be read for nothing. */
+const FLAGS: readonly FlagName[] = ["driver", "store", "format", "verbosity"];
+/** HOST_UNSUPPORTED */
+const NO_DRIVER = 69;
+
+/** Prints what a build can do here. @returns the exit code: 69 where no step could run */
+export async function runDoctor(
+  flags: ParsedFlags,
+  environment: Environment,
+  out: NodeJS.WritableStream,
+  signal: AbortSignal,
+): Promise<number> {
+  for (const name of [...flags.one.keys(), ...flags.many.keys()]) {
+    if (!FLAGS.includes(name)) throw new UsageError(`--${name} means nothing to tsbuild doctor`);
+  }
+  // The choices were checked against the table of flags.
+  const driver = flags.one.get("driver") as DoctorOptions["driver"];
+  const store = flags.one.get("store");
+  const found = await diagnose({
+    ...(driver === undefined ? {} : { driver }),
+    ...(store === undefined ? {} : { store }),
+    environment,
+    signal,
+  });
+  out.write(flags.one.get("format") === "json" ? doctorJson(found) : doctorText(found));
+  return found.driver === undefined ? NO_DRIVER : 0;
+}
