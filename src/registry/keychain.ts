@@ -171,10 +171,10 @@ class Chain {
     if (text !== undefined && text.trim() !== "") {
       configs.push(parseDockerConfig(text, "DOCKER_AUTH_CONFIG"));
     }
-    for (const place of await configFiles(environment)) {
-      const content = await readIfThere(place, signal);
-      if (content === undefined) this.#places.push(`${place} (not there)`);
-      else configs.push(parseDockerConfig(content, place));
+    for (const file of await configFiles(environment)) {
+      const found = await readIfThere(file, signal);
+      if ("lacking" in found) this.#places.push(`${file.path} (${found.lacking})`);
+      else configs.push(parseDockerConfig(found.content, file.path));
     }
     return configs;
   }
@@ -189,28 +189,38 @@ function serverName(key: string): string {
   return key === DOCKER_HUB ? HUB_SERVER : key;
 }
 
+/** Where a login may be. */
+interface ConfigFile {
+  readonly path: string;
+  /** By a variable that means this file: it has to be readable if it is there. */
+  readonly named: boolean;
+}
+
 /** DOCKER_CONFIG takes the place of `$HOME/.docker`, and may be the file itself. */
 async function configFiles(
   environment: Readonly<Record<string, string | undefined>>,
-): Promise<readonly string[]> {
+): Promise<readonly ConfigFile[]> {
   const value = (name: string): string | undefined => {
     const text = environment[name];
     return text === undefined || text === "" ? undefined : text;
   };
   const home = value("HOME");
-  const files: string[] = [];
+  const files: ConfigFile[] = [];
+  const add = (path: string, named: boolean): void => {
+    if (files.every((file) => file.path !== path)) files.push({ path, named });
+  };
   const docker = value("DOCKER_CONFIG");
   if (docker !== undefined)
-    files.push((await isFile(docker)) ? docker : join(docker, "config.json"));
-  else if (home !== undefined) files.push(join(home, ".docker/config.json"));
+    add((await isFile(docker)) ? docker : join(docker, "config.json"), true);
+  else if (home !== undefined) add(join(home, ".docker/config.json"), false);
   const named = value("REGISTRY_AUTH_FILE");
-  if (named !== undefined) files.push(named);
+  if (named !== undefined) add(named, true);
   const runtime = value("XDG_RUNTIME_DIR");
-  if (runtime !== undefined) files.push(join(runtime, "containers/auth.json"));
+  if (runtime !== undefined) add(join(runtime, "containers/auth.json"), false);
   const config =
     value("XDG_CONFIG_HOME") ?? (home === undefined ? undefined : join(home, ".config"));
-  if (config !== undefined) files.push(join(config, "containers/auth.json"));
-  return [...new Set(files)];
+  if (config !== undefined) add(join(config, "containers/auth.json"), false);
+  return files;
 }
 
 async function isFile(path: string): Promise<boolean> {
@@ -221,16 +231,21 @@ async function isFile(path: string): Promise<boolean> {
   }
 }
 
-async function readIfThere(file: string, signal: AbortSignal): Promise<string | undefined> {
+async function readIfThere(
+  { path, named }: ConfigFile,
+  signal: AbortSignal,
+): Promise<{ readonly content: string } | { readonly lacking: string }> {
   try {
-    return await readFile(file, { encoding: "utf8", signal });
+    return { content: await readFile(path, { encoding: "utf8", signal }) };
   } catch (error) {
     signal.throwIfAborted();
     const code = errnoOf(error);
-    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    if (code === "ENOENT" || code === "ENOTDIR") return { lacking: "not there" };
+    // Nobody pointed at it: a Pod's user often has another one's home as HOME.
+    if (!named && (code === "EACCES" || code === "EPERM")) return { lacking: "not readable" };
     throw new TsbuildError(
       "USAGE",
-      `tried to read credentials from ${file}: it cannot be read (${code ?? "unknown reason"})`,
+      `tried to read credentials from ${path}: it cannot be read (${code ?? "unknown reason"})`,
       {
         hint: "give this user the right to read it, or point DOCKER_CONFIG elsewhere",
         cause: error,

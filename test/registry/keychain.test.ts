@@ -192,6 +192,26 @@ describe("places", () => {
       `${file} (no entry for it)`,
     ]);
   });
+
+  test.skipIf(process.geteuid?.() !== 0)(
+    "a home that this user may not enter holds no login, unlike a directory that DOCKER_CONFIG names",
+    async () => {
+      const name = { registry: "ghcr.io", repository: "org/app" };
+      const home = createKeychain({ environment: { HOME: root } });
+      const named = createKeychain({ environment: { HOME: root, DOCKER_CONFIG: root } });
+      process.seteuid?.(65_534); // `root` is its owner's alone
+      try {
+        expect(await home(name, signal)).toBeUndefined();
+        await expect(named(name, signal)).rejects.toThrow(`${root}/config.json: it cannot be read`);
+      } finally {
+        process.seteuid?.(0);
+      }
+      expect(home.lookedIn?.(name)).toEqual([
+        `${join(root, ".docker/config.json")} (not readable)`,
+        `${join(root, ".config/containers/auth.json")} (not readable)`,
+      ]);
+    },
+  );
 });
 
 describe("helpers", () => {
