@@ -184,6 +184,14 @@ test("names that are no UTF-8 keep their bytes", () => {
   expect(entry?.path).toBe("\udcff\udce9");
 });
 
+test("a slash behind a name tells a directory in the oldest archives alone", () => {
+  const archive = Buffer.from(rawTar([{ path: "f/", content: "x" }]));
+  expect(readTar(archive)).toMatchObject([{ path: "f/", type: "file", size: 1 }]);
+  archive[156] = 0;
+  fixChecksum(archive);
+  expect(readTar(archive)).toMatchObject([{ path: "f/", type: "directory", size: 0 }]);
+});
+
 test("an archive cut at any border of 512 bytes is an error or ends between two entries", () => {
   const archive = rawTar([
     { path: "a", content: "x".repeat(1300) },

@@ -19,7 +19,7 @@ const ARCHIVE = writeTar([
   },
   { name: "d", type: "dir", mode: 0o711, uid: 3, gid: 4 },
   { name: "d/a", mode: 0o4755, uid: 0, gid: 5, data: "a\n" },
-  { name: "d/b", type: "hardlink", linkname: "d/a" },
+  { name: "d/b", type: "hardlink", linkname: "d/a", mode: 0o4755, uid: 0, gid: 5 },
   { name: "out", type: "symlink", linkname: "/abs" },
   { name: "out/through", data: "through\n" },
   { name: "../../above", data: "above\n" },
@@ -116,6 +116,40 @@ describeUnless([...LACKS, lacksTools("bzip2", "xz", "zstd")], "ADD", () => {
     );
     expect(built.text("t/f/x")).toBe("x\n");
     expect(built.text("t/d")).toBe("a file\n");
+  });
+
+  test("a hard link of an archive to a file of an earlier layer copies that file", async () => {
+    const links = writeTar([
+      { name: "x/h", type: "hardlink", linkname: "x/f", mode: 0o600, uid: 5, mtime: 1_400_000_000 },
+      { name: "tool", type: "hardlink", linkname: "/bin/busybox", mode: 0o755 },
+      { name: "x/dir", type: "dir", mode: 0o700 },
+    ]);
+    const built = await bench.build(
+      [
+        "FROM busybox",
+        "COPY f /x/f",
+        "COPY f /x/other",
+        "ADD links /",
+        "RUN cat /x/f /x/h && [ $(stat -c %h /x/f) = 2 ] && cmp /tool /bin/busybox",
+      ],
+      { files: { links, f: "earlier\n" } },
+    );
+    expect([...(built.layers[3]?.keys() ?? [])].toSorted()).toEqual([
+      "bin",
+      "bin/busybox",
+      "tool",
+      "x",
+      "x/dir",
+      "x/f",
+      "x/h",
+    ]);
+    expect(built.facts("x/f")).toBe("file 600 5:0");
+    expect(built.text("x/h")).toBe("earlier\n");
+    expect(built.text("x/other")).toBe("earlier\n");
+    const dead = await bench.fails(["FROM busybox", "ADD --link links /"], {
+      files: { links },
+    });
+    expect(dead.message).toMatch(/Dockerfile:2.*"x\/h".*missing/);
   });
 
   test("a download is 0600 with its date, named by its URL, and stays packed", async () => {

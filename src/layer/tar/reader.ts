@@ -310,7 +310,8 @@ export class TarReader {
     map: SparseMap | undefined,
   ): void {
     const path = map === undefined ? decodeName(raw.name) : this.#name;
-    const type = kind === "file" && path.endsWith("/") ? "directory" : kind;
+    // Before POSIX the slash alone told a directory; of an entry that has a type it says nothing.
+    const type = raw.flag === "\0" && path.endsWith("/") ? "directory" : kind;
     if (map !== undefined && !isSound(map, size, raw.size))
       throw this.#error("its sparse map is malformed");
     if (raw.uid > MAX_ID || raw.gid > MAX_ID) throw this.#error("its owner is beyond 32 bits");

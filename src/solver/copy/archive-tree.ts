@@ -170,7 +170,9 @@ class Unpacking implements Tree {
     if (file.type === "file" && file.open === undefined) {
       throw failure(name, `the file ${shown(named)} that it links to is in an earlier layer`);
     }
-    const linkGroup = file.linkGroup ?? `${order}:archive:${this.#links++}`;
+    // Other names that the file had below this layer stay what they are: a copy is made of it, as overlayfs does.
+    const known = this.#find(target)?.node?.entry?.linkGroup;
+    const linkGroup = known ?? `${order}:archive:${this.#links++}`;
     const shared = relinked(file, link, linkGroup);
     this.#write(target, shared);
     this.#write(path, shared);

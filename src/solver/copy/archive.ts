@@ -19,6 +19,7 @@ import {
   type TarEntry,
 } from "../../layer/index.js";
 import type { FileEntry, FileReader } from "../../oci/tree.js";
+import { cleanRelative } from "./paths.js";
 
 /** A tar that ADD unpacks: its entries in its order, their content in one file. Disposing closes and deletes that file. */
 export interface Archive extends AsyncDisposable {
@@ -84,6 +85,19 @@ export async function openArchive(
 
 function isDamage(error: unknown): boolean {
   return error instanceof TsbuildError && error.code === "CONTEXT_UNREADABLE";
+}
+
+/** Whether a hard link in it may lead to a file that it does not bring itself. */
+export function linksElsewhere({ entries }: Archive): boolean {
+  const targets = new Set<string>();
+  for (const { entry } of entries) {
+    if (entry.type === "hardlink") targets.add(cleanRelative(entry.linkTarget ?? ""));
+  }
+  if (targets.size === 0) return false;
+  for (const { name, entry } of entries) {
+    if (entry.type !== "hardlink") targets.delete(cleanRelative(name));
+  }
+  return targets.size > 0;
 }
 
 /** Takes a tar's entries, their content into one file, one after the other. */

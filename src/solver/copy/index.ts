@@ -1,4 +1,10 @@
-export { openArchive, type Archive, type ArchiveEntry, type ArchiveOptions } from "./archive.js";
+export {
+  linksElsewhere,
+  openArchive,
+  type Archive,
+  type ArchiveEntry,
+  type ArchiveOptions,
+} from "./archive.js";
 export { applyChmod, parseChmod, type Chmod } from "./chmod.js";
 export { memoryEntry } from "./entries.js";
 export { expandSource } from "./expand.js";

@@ -4,7 +4,14 @@ import type { Add } from "../../dockerfile/types.js";
 import { TsbuildError } from "../../errors.js";
 import type { SealedLayer } from "../../layer/types.js";
 import type { FileEntry } from "../../oci/tree.js";
-import { planCopy, unpackArchives, type CopyItem } from "../copy/index.js";
+import type { Image } from "../../oci/types.js";
+import {
+  linksElsewhere,
+  planCopy,
+  unpackArchives,
+  type CopyItem,
+  type CopyRequest,
+} from "../copy/index.js";
 import { createdNs } from "../state.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { expand } from "../words.js";
@@ -42,9 +49,26 @@ export async function add(instruction: Add, state: StageState, tools: Tools): Pr
       spoolPath: () => tools.temporaryFile(".spool"),
       signal,
     });
-    return await tools.pack(planCopy({ ...request, items: unpacked.items }), state.image);
+    return await packUnpacked({ ...request, items: unpacked.items }, state.image, tools);
   };
   return { state, history: copyHistory("ADD", expanded, false), layer };
+}
+
+/** A hard link may lead to a file of an earlier layer: the new one then has that file's content, too. */
+async function packUnpacked(
+  request: CopyRequest,
+  image: Image,
+  tools: Tools,
+): Promise<SealedLayer> {
+  const links = request.items.some(
+    (item) => item.kind === "archive" && linksElsewhere(item.archive),
+  );
+  if (!links || request.link === true) return tools.pack(planCopy(request), image);
+  const stage = { name: "stage", image: () => Promise.resolve(image) };
+  await using below = await tools.contents(stage);
+  const reading = { ...request, root: below.tree };
+  await below.prepare(planCopy(reading));
+  return await tools.pack(planCopy(reading), image);
 }
 
 /** What the sources are, opened. */
