@@ -9,6 +9,8 @@ import type { BuildOptions } from "./options.js";
 
 const SINGLE_ID =
   "this user has no subordinate ids: whatever a step gives to another user belongs to root in the image";
+const PROOT =
+  "steps run below proot: whatever one gives to another user belongs to root in the image, or to the owner of the file whose place it takes; device nodes and file capabilities that one makes are lost, and steps are slower and see the build's processes";
 
 export interface StarterInput {
   readonly store: Store;
@@ -39,6 +41,7 @@ export function workerStarter(
     const note = refused.map((one) => `${one.driver}: ${one.because}`).join("; ");
     emit({ type: "driver", name, ...(note === "" ? {} : { note }) });
     if (name.startsWith("single-id")) emit({ type: "notice", message: SINGLE_ID });
+    if (name === "proot") emit({ type: "notice", message: PROOT });
     if (worker.host.memoryBytes !== undefined) {
       emit({ type: "notice", message: inMemory(worker.host.memoryBytes) });
     }

@@ -291,7 +291,7 @@ export const FLAGS = [
   {
     name: "driver",
     type: "string",
-    choices: ["auto", "overlay", "plain", "single-id-overlay", "single-id-plain"],
+    choices: ["auto", "overlay", "plain", "single-id-overlay", "single-id-plain", "proot"],
     group: "Environment",
     help: "how steps are isolated (default the best that works here)",
   },

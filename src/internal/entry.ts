@@ -5,7 +5,11 @@ import { fileURLToPath } from "node:url";
  * or, under the tests, a source file in `src`.
  */
 export function entryPath(
-  name: "child.js" | "worker/root-thread.js" | "worker/sandbox/init.js",
+  name:
+    | "child.js"
+    | "worker/root-thread.js"
+    | "worker/sandbox/init.js"
+    | "worker/sandbox/proot-init.js",
 ): string {
   const here = fileURLToPath(import.meta.url);
   const root = Math.max(here.lastIndexOf("/dist/"), here.lastIndexOf("/src/"));

@@ -5,6 +5,7 @@ import type { LayerHost, LayerHostOptions, StageRoot } from "./layer-host-types.
 import { openFileCalls } from "./linux/files.js";
 import { loadLibc } from "./linux/libc.js";
 import { openRootThreads } from "./root-threads.js";
+import { openConfinedRoot } from "./snapshot/confined.js";
 import { openLayerDirectories } from "./snapshot/layer-directories.js";
 import { openOverlayRoot } from "./snapshot/overlay.js";
 import { openPlainRoot } from "./snapshot/plain.js";
@@ -12,13 +13,16 @@ import type { SnapshotTools } from "./snapshot/tools.js";
 
 /** Runs in the worker's process, inside its namespaces. Disposing ends its threads; roots must be disposed before. */
 export function createLayerHost(options: LayerHostOptions): LayerHost {
-  const threads = openRootThreads(options.threadFile);
+  // Where roots cannot be entered, what is done in them takes the working directory of the whole process.
+  const most = options.driver === "proot" ? 1 : undefined;
+  const threads = openRootThreads(options.threadFile, most);
   const tools = createTools(options, threads);
   const directories = openLayerDirectories(tools);
   let closed = false;
   return {
     async prepare(layers, signal): Promise<StageRoot> {
       if (closed) throw new TsbuildError("INTERNAL", "tried to prepare a root: the host is closed");
+      if (options.driver === "proot") return openConfinedRoot(tools, layers, signal);
       return options.driver === "overlay"
         ? openOverlayRoot(tools, directories, layers, signal)
         : openPlainRoot(tools, layers, signal);

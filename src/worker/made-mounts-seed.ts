@@ -6,7 +6,7 @@ import { removeTreeSync } from "./root-remove.js";
 import { resolveInRoot } from "./sandbox/mount-points.js";
 import type { LayerBlob } from "./types.js";
 
-export interface SeedTools extends Omit<LayerHostOptions, "driver"> {
+export interface SeedTools extends LayerHostOptions {
   /** A name in the staging directory that was never used. */
   stagingPath(suffix: string): string;
   /** What could not be kept of the layers, one line each. */
@@ -25,7 +25,11 @@ export async function fillFromSeed(
 ): Promise<void> {
   const staging = tools.stagingPath(".seed");
   mkdirSync(staging);
-  const host = createLayerHost({ ...tools, staging, driver: "plain" });
+  const host = createLayerHost({
+    ...tools,
+    staging,
+    driver: tools.driver === "proot" ? "proot" : "plain",
+  });
   try {
     const root = await host.prepare(layers, signal);
     try {

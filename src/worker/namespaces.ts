@@ -78,6 +78,7 @@ export function plansFor(identity: Identity): readonly NamespacePlan[] {
     writer: "direct",
     singleId: true,
   };
+  const proot: NamespacePlan = { kind: "none", idMap: `proot-${uid}`, driver: "proot" };
   if (uid === 0) {
     const map = {
       uids: identityOf(readFileSync("/proc/self/uid_map", "utf8")),
@@ -91,9 +92,8 @@ export function plansFor(identity: Identity): readonly NamespacePlan[] {
       singleId: false,
     };
     const inPlace: NamespacePlan = { kind: "none", idMap: "in-place", driver: "in-place" };
-    return [{ kind: "host", idMap: "host" }, full, ...shiftedPlans(map), inPlace, alone];
+    return [{ kind: "host", idMap: "host" }, full, ...shiftedPlans(map), inPlace, alone, proot];
   }
-  const proot: NamespacePlan = { kind: "none", idMap: `proot-${uid}`, driver: "proot" };
   const map = subordinateMap(identity);
   if (map === undefined) return [alone, proot];
   const helped: NamespacePlan = {

@@ -1,5 +1,13 @@
 import type { SealedLayer, UnpackResult } from "../layer/types.js";
 import type { HashRing } from "./root-hash.js";
+import type {
+  ConfinedScan,
+  ConfinedScanJob,
+  ConfinedSealJob,
+  ConfinedUnpacked,
+  ConfinedUnpackJob,
+  SealedConfined,
+} from "./snapshot/confined-jobs.js";
 import type { KeepRules } from "./snapshot/in-place-keep.js";
 import type { RootState } from "./snapshot/root-state.js";
 import type { ScanRecords } from "./snapshot/scan-records.js";
@@ -101,6 +109,12 @@ export interface RootJobs {
   readonly "seal-upper": { readonly job: SealUpperJob; readonly result: SealedUpper };
   readonly scan: { readonly job: ScanJob; readonly result: ScanRecords };
   readonly "seal-scan": { readonly job: SealScanJob; readonly result: SealedScan };
+  readonly "confined-unpack": {
+    readonly job: ConfinedUnpackJob;
+    readonly result: ConfinedUnpacked;
+  };
+  readonly "confined-scan": { readonly job: ConfinedScanJob; readonly result: ConfinedScan };
+  readonly "confined-seal": { readonly job: ConfinedSealJob; readonly result: SealedConfined };
   readonly remove: { readonly job: RemoveJob; readonly result: undefined };
   readonly wipe: { readonly job: WipeJob; readonly result: undefined };
 }

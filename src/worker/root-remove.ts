@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { lstatSync, readdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { chmodSync, lstatSync, readdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { errnoOf } from "../errors.js";
 import type { FsPath } from "./root-names.js";
 
 const SLASH = Buffer.of(0x2f);
+const OWNER_ALL = 0o700;
 /** Bytes of a path below which its children are still safe to name: the kernel takes 4095. */
 const LONG_PATH = 3800;
 
@@ -21,6 +22,20 @@ export function removeTreeSync(path: FsPath): void {
     if (!stats.isDirectory()) throw error;
     emptyDirectory(path);
     rmdirSync(path);
+  }
+}
+
+/** Lets the owner of a tree, who is not root, delete what is in its directories. Leaves those of others alone. */
+export function unlockTree(path: FsPath): void {
+  const ahead: FsPath[] = [path];
+  for (let at = ahead.pop(); at !== undefined; at = ahead.pop()) {
+    const stats = lstatSync(at, { throwIfNoEntry: false });
+    if (stats?.isDirectory() !== true || stats.uid !== process.geteuid?.()) continue;
+    if ((stats.mode & OWNER_ALL) !== OWNER_ALL) chmodSync(at, OWNER_ALL);
+    for (const entry of readdirSync(at, { encoding: "buffer", withFileTypes: true })) {
+      if (!entry.isDirectory()) continue;
+      ahead.push(Buffer.concat([Buffer.from(at), SLASH, entry.name as unknown as Buffer]));
+    }
   }
 }
 

@@ -35,8 +35,9 @@ export interface RootThreads extends AsyncDisposable {
   warm(): Promise<void>;
 }
 
-export function openRootThreads(file?: string): RootThreads {
-  return new Threads(file ?? entryPath("worker/root-thread.js"));
+/** @param most Jobs that may go on at once. */
+export function openRootThreads(file?: string, most: number = MAX_THREADS): RootThreads {
+  return new Threads(file ?? entryPath("worker/root-thread.js"), most);
 }
 
 class Threads implements RootThreads {
@@ -44,10 +45,12 @@ class Threads implements RootThreads {
   readonly #idle: Worker[] = [];
   readonly #all = new Set<Worker>();
   readonly #waiting: (() => void)[] = [];
+  readonly #most: number;
   #busy = 0;
 
-  constructor(file: string) {
+  constructor(file: string, most: number) {
     this.#file = file;
+    this.#most = most;
   }
 
   async warm(): Promise<void> {
@@ -89,7 +92,7 @@ class Threads implements RootThreads {
   }
 
   async #turn(): Promise<void> {
-    while (this.#busy >= MAX_THREADS) {
+    while (this.#busy >= this.#most) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
     this.#busy++;

@@ -1,5 +1,5 @@
 import { closeSync, constants, lstatSync, openSync } from "node:fs";
-import { messageOf, TsbuildError, unreachable } from "../errors.js";
+import { errnoOf, messageOf, TsbuildError, unreachable } from "../errors.js";
 import { packLayer, unpackLayer } from "../layer/index.js";
 import { compareNames } from "../layer/path-bytes.js";
 import type { Change, FileEntry, RootFs, SealedLayer } from "../layer/types.js";
@@ -21,7 +21,7 @@ import type {
 } from "./root-jobs.js";
 import { hashInto } from "./root-hash.js";
 import { fsPath } from "./root-names.js";
-import { removeTreeSync } from "./root-remove.js";
+import { removeTreeSync, unlockTree } from "./root-remove.js";
 import { liveEntry } from "./root-stats.js";
 import { readXattrs } from "./root-xattrs.js";
 import { type FileCalls, openFileCalls } from "./linux/files.js";
@@ -29,6 +29,12 @@ import { loadLibc } from "./linux/libc.js";
 import { openMountCalls } from "./linux/mount.js";
 import { openPlaceCalls } from "./linux/place.js";
 import { openProcessCalls } from "./linux/process.js";
+import {
+  type ConfinedPlace,
+  scanConfined,
+  sealConfined,
+  unpackConfined,
+} from "./snapshot/confined-work.js";
 import { keepingRootFs } from "./snapshot/in-place-fs.js";
 import { openKeep, type Keep } from "./snapshot/in-place-keep.js";
 import { emptyAround } from "./snapshot/in-place-wipe.js";
@@ -44,8 +50,7 @@ export interface WorkResult {
   readonly transfer: readonly ArrayBuffer[];
 }
 
-interface Place {
-  readonly calls: FileCalls;
+interface Place extends ConfinedPlace {
   readonly door: RootDoor;
 }
 
@@ -57,7 +62,7 @@ export function openRootWork(): (job: RootJob, signal: AbortSignal) => Promise<W
     mounts: openMountCalls(libc),
     place: openPlaceCalls(libc),
   });
-  const place: Place = { calls: openFileCalls(libc), door };
+  const place: Place = { calls: openFileCalls(libc), place: openPlaceCalls(libc), door };
   return async (job, signal) => {
     try {
       return await work(place, job, signal);
@@ -84,14 +89,35 @@ async function work(place: Place, job: RootJob, signal: AbortSignal): Promise<Wo
       const sealed = await sealScan(place, job, signal);
       return { result: sealed, transfer: transferOf(sealed.after) };
     }
+    case "confined-unpack":
+      return still(await unpackConfined(place, job, signal));
+    case "confined-scan": {
+      const found = await scanConfined(place, job, signal);
+      return { result: found, transfer: transferOf(found.records) };
+    }
+    case "confined-seal": {
+      const sealed = await sealConfined(place, job, signal);
+      return { result: sealed, transfer: transferOf(sealed.after) };
+    }
     case "remove":
-      removeTreeSync(job.path);
+      removeUnlocking(job.path);
       return still(undefined);
     case "wipe":
       emptyAround("", openKeep(job.keep));
       return still(undefined);
     default:
       return unreachable(job);
+  }
+}
+
+/** A tree of an ordinary user may hold directories that shut this user out. */
+function removeUnlocking(path: string): void {
+  try {
+    removeTreeSync(path);
+  } catch (error) {
+    if (errnoOf(error) !== "EACCES") throw error;
+    unlockTree(path);
+    removeTreeSync(path);
   }
 }
 

@@ -18,7 +18,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
         : { cachesDirectory: await options.cachesDirectory(plan.idMap) }),
       idMap: plan.idMap,
       driver,
-      singleId: isSingle(plan),
+      singleId: isSingle(plan) || driver === "proot",
       overlayOptions: probe?.overlayOptions ?? "",
       sharesPids: host.sharesPids,
       ...(host.memoryBytes === undefined ? {} : { memoryBytes: host.memoryBytes }),

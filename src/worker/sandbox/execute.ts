@@ -16,7 +16,7 @@ import type { ProcessCalls } from "../linux/process.js";
 import { RESOURCES, type ResourceLimit, type SandboxSpec } from "./types.js";
 
 /** Enough for a linker, few enough for programs that close every descriptor they could have. */
-const OPEN_FILES = 65_536;
+export const OPEN_FILES = 65_536;
 /** Docker's, where an image sets none. */
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const NOT_FOUND = 127;

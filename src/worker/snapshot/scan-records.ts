@@ -162,6 +162,11 @@ export function isDirectoryStamp(stamp: Uint8Array): boolean {
   return (modeOf(stamp) & S_IFMT) === S_IFDIR;
 }
 
+/** The inode number of the stamp's entry. */
+export function inodeOf(stamp: Uint8Array): bigint {
+  return new DataView(stamp.buffer, stamp.byteOffset, STAMP_SIZE).getBigUint64(0, true);
+}
+
 /** No layer carries one. */
 export function isSocketStamp(stamp: Uint8Array): boolean {
   return (modeOf(stamp) & S_IFMT) === S_IFSOCK;

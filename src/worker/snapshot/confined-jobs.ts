@@ -1,0 +1,49 @@
+import type { SealedLayer, UnpackResult } from "../../layer/types.js";
+import type { LayerBlob } from "../types.js";
+import type { Intents, Owner } from "./intents.js";
+import type { ScanRecords } from "./scan-records.js";
+import type { SealTarget } from "../root-jobs.js";
+
+/** A layer's tar onto a directory that cannot be entered. */
+export interface ConfinedUnpackJob {
+  readonly kind: "confined-unpack";
+  readonly directory: string;
+  readonly layer: LayerBlob;
+  readonly indexFile: string;
+  readonly idMap: string;
+  readonly intents: Intents;
+}
+export interface ConfinedUnpacked extends UnpackResult {
+  readonly skipped: readonly string[];
+  readonly intents: Intents;
+}
+
+/** Everything below such a root, for a later comparison. */
+export interface ConfinedScanJob {
+  readonly kind: "confined-scan";
+  readonly directory: string;
+  readonly probe: string;
+  readonly intents: Intents;
+}
+export interface ConfinedScan {
+  readonly records: ScanRecords;
+  readonly intents: Intents;
+}
+
+/** What changed since a scan, as a layer; and the scan for the next time. */
+export interface ConfinedSealJob {
+  readonly kind: "confined-seal";
+  readonly directory: string;
+  readonly probe: string;
+  readonly before: ScanRecords;
+  readonly restored: readonly string[];
+  readonly target: SealTarget;
+  readonly intents: Intents;
+  /** Whose what steps have made is. */
+  readonly maker: Owner;
+}
+export interface SealedConfined {
+  readonly layer: SealedLayer;
+  readonly after: ScanRecords;
+  readonly intents: Intents;
+}
