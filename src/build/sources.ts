@@ -58,6 +58,10 @@ export class Sources implements RemoteSources, AsyncDisposable {
     return { digest, name: urlFileName(url), open };
   }
 
+  checkUrlChecksum(checksum: string): void {
+    parseUrlChecksum(checksum);
+  }
+
   parseGit(word: string): GitRef | undefined {
     return parseGitRef(word);
   }

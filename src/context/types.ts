@@ -99,6 +99,9 @@ export interface RemoteSources {
    */
   resolveFile(url: string, options: { readonly checksum?: string }): Promise<RemoteFile>;
 
+  /** Whether `--checksum` is one for a URL. @throws TsbuildError DOCKERFILE_INVALID */
+  checkUrlChecksum(checksum: string): void;
+
   /** A word that names a git repository by its spelling. @throws TsbuildError DOCKERFILE_INVALID for one that is malformed */
   parseGit(word: string): GitRef | undefined;
   /**

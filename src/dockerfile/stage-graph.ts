@@ -84,6 +84,21 @@ function usesOf(planned: PlannedStage, plan: Lookup): readonly Use[] {
   return uses;
 }
 
+/**
+ * A mount that names no stage counts as one that names "scratch": BuildKit looks for what it is called, and a stage may
+ * have that name.
+ */
+function circleUses(planned: PlannedStage, plan: Lookup): readonly Use[] {
+  const uses = usesOf(planned, plan);
+  const scratch = plan.names.get("scratch");
+  if (scratch === undefined) return uses;
+  const unnamed = [...planned.triggers, ...planned.stage.instructions]
+    .flatMap((instruction) => (instruction.kind === "RUN" ? instruction.mounts : []))
+    .filter((mount) => !("from" in mount) || mount.from === undefined)
+    .map(({ span }) => ({ index: scratch, name: "scratch", span, target: "" }));
+  return [...uses, ...unnamed];
+}
+
 function checkNumber(name: string, span: Span, plan: Lookup): void {
   if (!/^[-+]?[0-9]+$/.test(name) || plan.names.has(name)) return;
   const index = Number(name);
@@ -108,7 +123,7 @@ export function checkCircles(plan: Lookup): void {
     const planned = plan.all[index];
     if (planned === undefined || closed.has(index)) return;
     open.add(index);
-    path.push({ planned, uses: usesOf(planned, plan).values() });
+    path.push({ planned, uses: circleUses(planned, plan).values() });
   };
   for (const start of plan.all.keys()) {
     enter(start);

@@ -1,7 +1,7 @@
-import { DockerfileError, resolveFrom } from "../dockerfile/index.js";
-import type { Diagnostic, PlannedStage } from "../dockerfile/types.js";
+import { DockerfileError, lintBasePlatform, resolveFrom } from "../dockerfile/index.js";
+import type { Diagnostic, Instruction, PlannedStage } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
-import { formatPlatform } from "../oci/platform.js";
+import { formatPlatform, normalizePlatform } from "../oci/platform.js";
 import { effectOf } from "./handlers.js";
 import { locateError } from "./locate-error.js";
 import { remember } from "./remember.js";
@@ -54,10 +54,17 @@ interface DryRun {
 /** All manifests at once; a failure is reported by the stage that needs the image. */
 async function prefetchBases(services: StageServices): Promise<void> {
   const { plan, options } = services.input;
-  const names = [...plan.stages.values()].flatMap(({ base, platform }) =>
-    base.kind === "image" ? [services.image(base.name, platform ?? options.targetPlatform)] : [],
-  );
-  await Promise.allSettled(names);
+  const { targetPlatform } = options;
+  const images = [...plan.stages.values()].flatMap(({ stage, base, platform }) => [
+    ...(base.kind === "image" ? [services.image(base.name, platform ?? targetPlatform)] : []),
+    ...stage.instructions
+      .flatMap(sourceNames)
+      .map((name) => resolveFrom(plan, stage.index, name))
+      .flatMap((from) =>
+        from.kind === "image" ? [services.image(from.name, targetPlatform)] : [],
+      ),
+  ]);
+  await Promise.allSettled(images);
 }
 
 function foreseeStage(index: number, run: DryRun): Promise<DryStage> {
@@ -115,26 +122,48 @@ async function lastKey(stage: number, run: DryRun): Promise<StepKey | undefined>
   return (await foreseeStage(stage, run)).keys.at(-1);
 }
 
-/** What an instruction's `from` means, by definition. */
+/** What an instruction's `from` means, by definition: of an image, that for the target's platform, as in BuildKit. */
 async function sourcesOf(
   instruction: StageInstruction,
-  { stage: { index }, platform }: PlannedStage,
+  { stage: { index } }: PlannedStage,
   run: DryRun,
 ): Promise<readonly string[]> {
   const { plan, options } = run.services.input;
-  const names =
+  const target = formatPlatform(options.targetPlatform);
+  const sources: string[] = [];
+  for (const name of sourceNames(instruction)) {
+    const from = resolveFrom(plan, index, name);
+    if (from.kind === "image") await foreseeSource(from.name, instruction, run);
+    const source = from.kind === "stage" ? await lastKey(from.index, run) : [from, target];
+    sources.push(JSON.stringify(source));
+  }
+  return sources;
+}
+
+function sourceNames(instruction: Instruction): readonly string[] {
+  const flags =
     instruction.kind === "COPY"
       ? [instruction.from?.value]
       : instruction.kind === "RUN"
         ? instruction.mounts.map((mount) => ("from" in mount ? mount.from : undefined))
         : [];
-  const target = formatPlatform(platform ?? options.targetPlatform);
-  const sources: string[] = [];
-  for (const name of names) {
-    if (name === undefined) continue;
-    const from = resolveFrom(plan, index, name);
-    const source = from.kind === "stage" ? await lastKey(from.index, run) : [from, target];
-    sources.push(JSON.stringify(source));
+  return flags.filter((name) => name !== undefined);
+}
+
+/** An image that is copied or mounted from has to be there, and should be of the right platform. */
+async function foreseeSource(
+  name: string,
+  instruction: StageInstruction,
+  { services, warnings }: DryRun,
+): Promise<void> {
+  const { plan, options, signal } = services.input;
+  const wanted = options.targetPlatform;
+  try {
+    const { config, layers } = await services.image(name, wanted);
+    if (layers.length === 0) return;
+    const actual = normalizePlatform(config.platform);
+    warnings.push(...lintBasePlatform(name, wanted, actual, instruction, plan.check));
+  } catch (error) {
+    throw locateError(error, instruction.span, signal);
   }
-  return sources;
 }

@@ -3,6 +3,8 @@ import { posix } from "node:path";
 import { DockerfileError, expandMount } from "../dockerfile/index.js";
 import type { ResolvedMount, Run } from "../dockerfile/types.js";
 import { TsbuildError, unreachable } from "../errors.js";
+import { compareBytes } from "../internal/compare-bytes.js";
+import { cleanPath } from "../internal/path-patterns.js";
 import type { StepSpec } from "../worker/types.js";
 import { cleanRelative } from "./copy/paths.js";
 import type { StageState, Tools } from "./types.js";
@@ -38,7 +40,7 @@ export function expandMounts(
     const mount = expandMount(flag, { ...scope, get });
     warnUnset([...unset], state, tools);
     const placed = mount.type !== "secret" && mount.type !== "ssh";
-    if ((placed || mount.target !== undefined) && targetOf(mount.target ?? "", state) === "/") {
+    if ((placed || (mount.target ?? "") !== "") && targetOf(mount.target ?? "", state) === "/") {
       const message = 'invalid mount target "/"';
       const hint = "name a path below the root with target=";
       const { span } = flag;
@@ -81,6 +83,11 @@ export async function openMounts(
   return { mounts, env };
 }
 
+/** In the order in which they have to be made: what lies within another mount's target comes after it, as in BuildKit. */
+export function parentsFirst(mounts: readonly Mount[]): readonly Mount[] {
+  return mounts.toSorted((a, b) => compareBytes(a.target, b.target));
+}
+
 /** Relative to the working directory. */
 function targetOf(target: string, state: StageState): string {
   return posix.resolve("/", state.image.config.workingDir, target);
@@ -106,7 +113,8 @@ async function cache(mount: Of<"cache">, state: StageState, tools: Tools): Promi
   const { uid = 0, gid = 0, mode = CACHE_MODE, from, sharing } = mount;
   const source = cleanRelative(mount.source ?? "");
   const namespace = tools.options.buildArgs.get("BUILDKIT_CACHE_MOUNT_NS") ?? "";
-  const id = mount.id === undefined || mount.id === "" ? target : mount.id;
+  // As it is written, not where it ends up: steps with other working directories share `target=cache`.
+  const id = mount.id || cleanPath(mount.target ?? "");
   const named = [namespace, id, uid, gid, mode, from ?? ""];
   const key = createHash("sha256").update(JSON.stringify(named)).digest("hex");
   const base = {
@@ -140,7 +148,7 @@ async function secret(
   tools: Tools,
   env: Map<string, string>,
 ): Promise<readonly Mount[]> {
-  const id = mount.id ?? posix.basename(mount.target ?? "");
+  const id = mount.id || posix.basename(mount.target ?? "");
   const content = await tools.secret(id);
   if (content === undefined) {
     if (!mount.required) return [];
@@ -149,8 +157,8 @@ async function secret(
     });
   }
   if (mount.env !== undefined) env.set(mount.env, new TextDecoder().decode(content));
-  if (mount.env !== undefined && mount.target === undefined) return [];
-  const target = targetOf(mount.target ?? `/run/secrets/${posix.basename(id)}`, state);
+  if (mount.env !== undefined && !mount.target) return [];
+  const target = targetOf(mount.target || `/run/secrets/${posix.basename(id)}`, state);
   const { uid = 0, gid = 0, mode = SECRET_MODE } = mount;
   return [{ kind: "file", target, content, mode, uid, gid }];
 }
@@ -162,10 +170,11 @@ async function agent(
   tools: Tools,
   env: Map<string, string>,
 ): Promise<readonly Mount[]> {
-  const id = mount.id ?? "default";
+  const id = mount.id || "default";
   const path = await tools.agent(id);
-  const target = targetOf(mount.target ?? `/run/buildkit/ssh_agent.${number}`, state);
-  env.set("SSH_AUTH_SOCK", target);
+  const target = targetOf(mount.target || `/run/buildkit/ssh_agent.${number}`, state);
+  // The first agent's, unless the stage has a word of its own for it.
+  if (number === 0 && !state.env.has("SSH_AUTH_SOCK")) env.set("SSH_AUTH_SOCK", target);
   if (path === undefined) {
     if (!mount.required) return [];
     throw new TsbuildError("CONTEXT_UNREADABLE", `unset ssh forward key ${id}`, {

@@ -187,9 +187,10 @@ function createdNow({ input }: RunServices): string {
 }
 
 function source(stage: RunningStage, name: string): SourceStage {
-  const { services, planned, index } = stage;
+  const { services, index } = stage;
   const { plan, options } = services.input;
-  const platform = planned.platform ?? options.targetPlatform;
+  // Whatever the stage's own platform is: as in BuildKit, only a FROM has a --platform.
+  const platform = options.targetPlatform;
   const from = resolveFrom(plan, index, name);
   switch (from.kind) {
     case "stage": {

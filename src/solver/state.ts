@@ -18,12 +18,15 @@ export function withEnv(env: readonly string[], name: string, value: string): re
   return at < 0 ? [...env, `${name}=${value}`] : env.with(at, `${name}=${value}`);
 }
 
+/** For steps, a variable stands where it was last set: BuildKit's order, which programs see. */
 export function withVariable(
   env: ReadonlyMap<string, string>,
   name: string,
   value: string,
 ): ReadonlyMap<string, string> {
-  return new Map(env).set(name, value);
+  const variables = new Map(env);
+  variables.delete(name);
+  return variables.set(name, value);
 }
 
 /** The state in which a stage's first instruction finds itself. ONBUILD triggers are taken out: they were for this stage. */
@@ -35,8 +38,8 @@ export function initialState(
   const hasPath = base.config.env.some((pair) => splitPair(pair)[0] === "PATH");
   const keepsEnv = hasPath || platform.os === "windows";
   const env = keepsEnv ? base.config.env : [...base.config.env, `PATH=${DEFAULT_PATH}`];
-  const variables = new Map(inherited?.env);
-  for (const pair of env) variables.set(...splitPair(pair));
+  let variables: ReadonlyMap<string, string> = inherited?.env ?? new Map();
+  for (const pair of env) variables = withVariable(variables, ...splitPair(pair));
   const { workingDir: left } = base.config;
   const workingDir = left === "" ? "" : joinWorkdir(left, left, platform.os);
   return {

@@ -78,6 +78,7 @@ describe("the word", () => {
     ["COPY <<E /d\n\tE", "2:6 unterminated heredoc"],
     ["RUN a && \\\n b <<E\nx", "3:4 unterminated heredoc"],
     ["COPY a <<E\nE", "2:8 COPY cannot accept a heredoc as a destination"],
+    ['COPY ["a","<<E"]', "2:11 COPY cannot accept a heredoc as a destination"],
     ["COPY <<E it's\nE", "2:6 a quote in this line is not closed, so the heredoc cannot be read"],
   ])("%j is refused", (lines, expected) => {
     expect(errorsOf(() => parse(`FROM scratch\n${lines}`))[0]).toBe(expected);

@@ -79,6 +79,21 @@ test("values expand when the step runs, those that are no words too", () => {
   expect(expanded("type=secret,id=s,env=$N", { N: "E" })).toMatchObject({ env: "E" });
 });
 
+test("what expands to nothing is not there", () => {
+  expect(expanded("type=secret,source=$N,id=i", { N: "" })).toMatchObject({ id: "i" });
+  expect(expanded("type=secret,id=$N,source=s", { N: "" })).toMatchObject({ id: "s" });
+  expect(expanded("type=ssh,source=$N", { N: "" })).toMatchObject({ type: "ssh" });
+  expect(errorsOf(() => expanded("type=secret,source=$N,id=i", { N: "s" }))).toEqual([
+    "2:25 both source and id can't be set",
+  ]);
+});
+
+test("ssh has an id, and no source", () => {
+  expect(errorsOf(() => expanded("type=ssh,source=x"))).toEqual([
+    "2:22 ssh does not support source",
+  ]);
+});
+
 test("a value that turns out wrong is refused at its flag", () => {
   const read = (): unknown => expanded("type=cache,target=/c,uid=$N", { N: "x" });
   expect(errorsOf(read)).toEqual(["2:34 invalid value x for uid"]);

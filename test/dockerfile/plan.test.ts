@@ -200,6 +200,11 @@ describe("sources in other stages", () => {
 
   test.each([
     ["FROM a AS x\nCOPY --from=x a b", "2:6 circular dependency detected on stage: x"],
+    // A mount without a source counts as one from "scratch", and a stage may have that name.
+    [
+      "FROM a AS scratch\nRUN --mount=type=tmpfs,target=/x true",
+      "2:5 circular dependency detected on stage: scratch",
+    ],
     ["FROM a\nCOPY --from=0 a b", "2:6 circular dependency detected on stage: stage-0"],
     [
       "FROM a AS X\nCOPY --from=y a b\nFROM a AS y\nRUN --mount=from=x,target=/x true\nFROM scratch",

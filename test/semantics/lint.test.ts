@@ -106,6 +106,19 @@ describeUnless(LACKS, "lint rules", () => {
     expect(rules(built.warnings)).toEqual(["StageNameCasing"]);
   });
 
+  test("an image that is copied or mounted from is the target's, whatever the stage is for", async () => {
+    const built = await bench.build(
+      [
+        "FROM --platform=$BUILDPLATFORM busybox",
+        "COPY --from=busybox /etc/passwd /p",
+        "RUN --mount=from=busybox,target=/m true",
+      ],
+      { platform: "linux/s390x" },
+    );
+    const rule = "InvalidBaseImagePlatform";
+    expect(built.warnings.map((text) => text.split(":")[0])).toEqual([rule, rule]);
+  });
+
   test("a base of another platform is warned of", async () => {
     const built = await bench.build(["FROM busybox", "LABEL a=b"], { platform: "linux/s390x" });
     expect(rules(built.warnings)).toEqual(["InvalidBaseImagePlatform"]);

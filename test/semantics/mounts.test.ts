@@ -181,10 +181,11 @@ describeUnless(LACKS, "RUN --mount", () => {
     expect(failed.exitCode).toBe(65);
   });
 
-  test("several mounts of one step lie upon each other in their order", async () => {
+  test("several mounts of one step lie upon each other, the outer one first", async () => {
     await bench.build(
       [
         "FROM busybox",
+        'RUN --mount=source=a,target=/u/a --mount=type=tmpfs,target=/u [ "$(cat /u/a)" = a ] && echo > /u/f',
         'RUN --mount=type=tmpfs,target=/t --mount=source=a,target=/t/a --mount=type=cache,target=/t/c [ "$(cat /t/a)" = a ] && echo > /t/c/f && echo > /t/f',
       ],
       { files: { a: file("a\n") } },

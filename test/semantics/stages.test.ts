@@ -190,6 +190,17 @@ describeUnless(LACKS, "stages", () => {
     expect(failed.message).toMatch(/Dockerfile:[23]/);
   });
 
+  test("an image to copy from that is not there is told before anything runs", async () => {
+    const failed = await bench.fails([
+      "FROM busybox",
+      "RUN echo never-reached",
+      "COPY --from=none-such /x /",
+    ]);
+    expect(failed.message).toContain("Dockerfile:3");
+    expect(failed.message).toContain("none-such");
+    expect(failed.output).not.toContain("never-reached");
+  });
+
   test("a target that is not there is named, with those that are", async () => {
     const failed = await bench.fails(["FROM busybox AS alpha", "FROM busybox AS beta"], {
       target: "gamma",

@@ -2,7 +2,12 @@ import { describe, expect, test } from "vitest";
 import type { Run } from "../../src/dockerfile/types.js";
 import { DockerfileError } from "../../src/dockerfile/index.js";
 import { scratchImage } from "../../src/oci/image.js";
-import { expandMounts, openMounts, type StepMounts } from "../../src/solver/run-mounts.js";
+import {
+  expandMounts,
+  openMounts,
+  parentsFirst,
+  type StepMounts,
+} from "../../src/solver/run-mounts.js";
 import type { SolveOptions, StageState, Tools } from "../../src/solver/types.js";
 import { fakeTools, instructionsOf, PLATFORM, stateOf } from "./support-tools.js";
 
@@ -43,8 +48,8 @@ describe("mounts of a step", () => {
     ]) {
       expect(await key(same), same).toBe(plain);
     }
-    expect(await key("target=c", { state: stateOf({ workingDir: "/" }) })).toBe(plain);
     const others = [
+      await key("target=c", { state: stateOf({ workingDir: "/" }) }),
       await key("target=/d"),
       await key("target=/c,uid=1"),
       await key("target=/c,gid=1"),
@@ -57,6 +62,20 @@ describe("mounts of a step", () => {
       }),
     ];
     expect(new Set([plain, ...others]).size).toBe(others.length + 1);
+  });
+
+  test("steps with other working directories share a cache whose target is relative", async () => {
+    const within = (workingDir: string): Promise<string> =>
+      key("target=./c", { state: stateOf({ workingDir }) });
+    expect(await within("/a")).toBe(await within("/b"));
+    expect(await within("/a")).toBe(await key("target=/x,id=c"));
+  });
+
+  test("a mount that lies within another one is made after it, wherever it is written", async () => {
+    const { mounts } = await opened(
+      "--mount=type=tmpfs,target=/a/b --mount=type=secret,id=s,target=/a/b/c --mount=target=/a",
+    );
+    expect(parentsFirst(mounts).map(({ target }) => target)).toEqual(["/a", "/a/b", "/a/b/c"]);
   });
 
   test("names without a value are warned of, each once for a mount", () => {
@@ -102,6 +121,11 @@ describe("mounts of a step", () => {
       mounts: [],
       env: new Map(),
     });
+    const state = { ...stateOf(), env: new Map([["no", ""]]) };
+    const unnamed = await opened("--mount=type=secret,id=$no,target=/d/key", { state });
+    expect(unnamed.mounts).toMatchObject([{ target: "/d/key" }]);
+    const untargeted = await opened("--mount=type=secret,id=key,target=$no", { state });
+    expect(untargeted.mounts).toMatchObject([{ target: "/run/secrets/key" }]);
     await expect(opened("--mount=type=secret,id=key,required", none)).rejects.toThrow(
       "secret key: not found",
     );
@@ -120,5 +144,8 @@ describe("mounts of a step", () => {
       { path: "/sockets/default", target: "/run/buildkit/ssh_agent.0", mode: 0o600 },
       { path: "/sockets/b", target: "/run/buildkit/ssh_agent.1" },
     ]);
+    expect(two.env.get("SSH_AUTH_SOCK")).toBe("/run/buildkit/ssh_agent.0");
+    const own = { ...stateOf(), env: new Map([["SSH_AUTH_SOCK", "/mine"]]) };
+    expect((await opened("--mount=type=ssh", { state: own })).env.size).toBe(0);
   });
 });

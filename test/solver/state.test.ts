@@ -1,7 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { digestOf } from "../../src/oci/digest.js";
 import type { DiffId } from "../../src/oci/digest.js";
-import { advance, createdAt, createdNs, initialState, withEnv } from "../../src/solver/state.js";
+import {
+  advance,
+  createdAt,
+  createdNs,
+  initialState,
+  withEnv,
+  withVariable,
+} from "../../src/solver/state.js";
 import { optionsOf, PLATFORM, stateOf } from "./support-tools.js";
 
 describe("a stage's state", () => {
@@ -29,6 +36,14 @@ describe("a stage's state", () => {
     expect(child.args).toEqual(parent.args);
     expect(child).toMatchObject({ cmdSet: false, workdirSet: true });
     expect(child.image.config).toMatchObject({ onBuild: [], cmd: ["c"] });
+  });
+
+  test("has its variables in the order in which they were last set", () => {
+    const parent = stateOf({ env: ["PATH=/", "a=1", "b=2"] });
+    const set = withVariable(withVariable(parent.env, "arg", "x"), "a", "3");
+    expect([...set.keys()]).toEqual(["PATH", "b", "arg", "a"]);
+    const child = initialState(parent.image, PLATFORM, { ...parent, env: set });
+    expect([...child.env.keys()]).toEqual(["arg", "PATH", "a", "b"]);
   });
 
   test("goes on with a layer and its line of history, empty without one, none for ONBUILD", () => {

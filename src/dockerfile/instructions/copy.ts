@@ -88,9 +88,10 @@ function readPaths(kind: "COPY" | "ADD", statement: Statement): Paths {
     const message = `${kind} requires at least two arguments, but only one was provided. Destination could not be determined`;
     fail("arguments", message, argumentsSpan(statement), `${kind} source... destination`);
   }
-  if (target.kind === "heredoc") {
+  if (target.kind === "heredoc" || isHeredocWord(target.word.text)) {
     const message = `${kind} cannot accept a heredoc as a destination`;
-    fail("heredoc", message, target.heredoc.span, "write the destination last");
+    const { span } = target.kind === "heredoc" ? target.heredoc : target.word;
+    fail("heredoc", message, span, "write the destination last");
   }
   return { sources, target: target.word };
 }

@@ -31,7 +31,7 @@ const USED: Readonly<Record<MountType, readonly string[]>> = {
   cache: ["id", "sharing", "from", "source", "readonly", "readwrite", "uid", "gid", "mode"],
   tmpfs: ["size"],
   secret: ["id", "source", "env", "required", "uid", "gid", "mode"],
-  ssh: ["id", "required", "uid", "gid", "mode"],
+  ssh: ["id", "source", "required", "uid", "gid", "mode"],
 };
 
 interface Field<V> {
@@ -92,7 +92,12 @@ function expandFields(list: Fragment, { span, spec }: RunMount, scope: Scope): R
     const expanded = isFixed ? literal : expand(word, scope).value;
     fields.set(ALIASES[key] ?? key, { key, value: expanded, text: expanded, source });
   }
-  return build(fields, { span, spec });
+  const mount = build(fields, { span, spec });
+  const source = fields.get("source");
+  if (mount.type === "ssh" && source !== undefined && source.value !== "") {
+    fail("mount", "ssh does not support source", spanOf(source.source), "name the agent: id=NAME");
+  }
+  return mount;
 }
 
 function splitField(field: Fragment): {
@@ -157,7 +162,7 @@ function build<V>(fields: Fields<V>, place: Place): Mount<V> {
         ...base,
         type,
         ...present({
-          id: (fields.get("source") ?? fields.get("id"))?.value,
+          id: [fields.get("source"), fields.get("id")].find(isGiven)?.value,
           env: fields.get("env")?.text,
         }),
         required: flag(fields.get("required")) ?? false,
@@ -172,6 +177,10 @@ function build<V>(fields: Fields<V>, place: Place): Mount<V> {
         ...owner(fields),
       };
   }
+}
+
+function isGiven<V>(field: Field<V> | undefined): boolean {
+  return field !== undefined && field.text !== "";
 }
 
 /** The combinations that BuildKit refuses, in its words. */
@@ -192,8 +201,9 @@ function checkKeys<V>(type: MountType, fields: Fields<V>): void {
   if (type === "secret") {
     if (fields.get("from")?.text !== "") refuse("from", "secret mount should not have a from");
     refuse("sharing", "secret mount should not define sharing");
-    const id = ["source", "id"].filter((name) => fields.get(name)?.text !== "" && fields.has(name));
-    if (id.length === 2) refuse("source", "both source and id can't be set");
+    const id = ["source", "id"].filter((name) => isGiven(fields.get(name)));
+    const isKnown = id.every((name) => fields.get(name)?.text !== undefined);
+    if (id.length === 2 && isKnown) refuse("source", "both source and id can't be set");
     const target = fields.get("target");
     if (id.length === 0 && (target === undefined || target.text === "")) {
       const any = [...fields.values()][0]?.source;

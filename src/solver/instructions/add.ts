@@ -32,11 +32,9 @@ const DOWNLOAD_MODE = 0o600;
 export async function add(instruction: Add, state: StageState, tools: Tools): Promise<Effect> {
   const expanded = expandCopy(instruction, state, tools);
   await warnIgnored(expanded.sources, tools);
-  const checksum =
-    instruction.checksum === undefined
-      ? undefined
-      : expand(instruction.checksum.value, state, tools);
-  if (checksum !== undefined) requireRemote(expanded.sources, tools);
+  const { checksum: flag } = instruction;
+  const checksum = (flag && expand(flag.value, state, tools)) || undefined;
+  if (checksum !== undefined) checkChecksum(checksum, expanded.sources, tools);
   const unpack = instruction.unpack?.value;
   const layer = async (): Promise<SealedLayer> => {
     const request = await copyRequest(expanded, state, tools);
@@ -133,13 +131,14 @@ function downloadEntry(file: UrlFile): FileEntry {
   };
 }
 
-function requireRemote(sources: readonly ExpandedSource[], tools: Tools): void {
-  const [first] = sources;
-  const wrong =
-    sources.length !== 1 || first === undefined
-      ? "checksum can't be specified for multiple sources"
-      : first.kind === "path" && isRemote(first.path, tools)
-        ? undefined
-        : "checksum requires HTTP(S) or Git sources";
-  if (wrong !== undefined) throw new TsbuildError("DOCKERFILE_INVALID", wrong);
+/** Here already, so that a wrong one is found before anything runs. */
+function checkChecksum(checksum: string, sources: readonly ExpandedSource[], tools: Tools): void {
+  const paths = sources.flatMap((source) => (source.kind === "path" ? [source.path] : []));
+  const [path] = paths;
+  const refuse = (why: string): TsbuildError => new TsbuildError("DOCKERFILE_INVALID", why);
+  if (path === undefined || paths.length > 1) {
+    throw refuse("checksum can't be specified for multiple sources");
+  }
+  if (!isRemote(path, tools)) throw refuse("checksum requires HTTP(S) or Git sources");
+  if (tools.remote.parseGit(path) === undefined) tools.remote.checkUrlChecksum(checksum);
 }

@@ -8,7 +8,7 @@ import type { ExitStatus, StepMount } from "../../worker/sandbox/types.js";
 import type { StepSpec } from "../../worker/types.js";
 import { rightsOf, type StepRights } from "../entitlements.js";
 import { StepFailure } from "../locate-error.js";
-import { expandMounts, openMounts, type StepMounts } from "../run-mounts.js";
+import { expandMounts, openMounts, parentsFirst, type StepMounts } from "../run-mounts.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { resolveUser } from "../user.js";
 import { shellOf } from "./metadata.js";
@@ -31,7 +31,7 @@ export async function run(instruction: Run, state: StageState, tools: Tools): Pr
     layer: async () => {
       const opened = await openMounts(expanded, state, tools);
       const devices = rights.devices.mounts.map((mount) => ({ kind: "bind", ...mount }) as const);
-      const mounts = [...devices, ...opened.mounts, ...script];
+      const mounts = [...devices, ...parentsFirst([...opened.mounts, ...script])];
       const env = new Map([...opened.env, ...rights.devices.env]);
       sayWhatLacks(rights, tools);
       return execute(rights, argv, { env, mounts }, state, tools);
