@@ -23,8 +23,8 @@ import {
   type Request,
   type ToChild,
 } from "./worker/protocol.js";
-import { createInPlaceSandbox } from "./worker/sandbox/in-place.js";
-import { createNamespaceSandbox, type NamespaceOptions } from "./worker/sandbox/namespace.js";
+import { createInPlaceSandbox, type InPlaceSandboxOptions } from "./worker/sandbox/in-place.js";
+import { createNamespaceSandbox } from "./worker/sandbox/namespace.js";
 import { createProotSandbox } from "./worker/sandbox/proot.js";
 import { endDescendants } from "./worker/sandbox/strays.js";
 import type { ExitStatus, ProcessOutput, Sandbox } from "./worker/sandbox/types.js";
@@ -157,7 +157,12 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
   let names = 0;
   state.opened = {
     host,
-    sandbox: createSandbox(request, { scratch, env, calls: state.calls }),
+    sandbox: createSandbox(request, {
+      scratch,
+      env,
+      calls: state.calls,
+      notice: (message) => addWarnings([message]),
+    }),
     tools: {
       ...request,
       cachesDirectory: request.cachesDirectory,
@@ -192,7 +197,7 @@ function openMemory(
 
 function createSandbox(
   { driver, overlayOptions, singleId, sharesPids, inPlace }: Extract<Request, { op: "open" }>,
-  tools: Pick<NamespaceOptions, "scratch" | "env" | "calls">,
+  tools: Omit<InPlaceSandboxOptions, "inPlace">,
 ): Sandbox {
   switch (driver) {
     case "in-place":

@@ -93,6 +93,12 @@ export interface BuildOptions {
   /** Where blobs and unpacked layers are kept between builds. Default: `$TSBUILD_STORE`, `$XDG_CACHE_HOME/tsbuild`, `~/.cache/tsbuild`. */
   readonly store?: string;
   readonly driver?: "auto" | DriverName;
+  /** For the driver `in-place`, which makes a container's own "/" each stage's root in turn. */
+  readonly inPlace?: InPlaceBuild;
+  /** Leaves the result's files in "/": asks for the driver `in-place`. */
+  readonly materialize?: boolean;
+  /** All that the build adds to its base becomes one layer. */
+  readonly singleSnapshot?: boolean;
 
   readonly insecurePush?: boolean;
   readonly insecurePull?: boolean;
@@ -110,6 +116,24 @@ export interface BuildOptions {
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Aborting stops every step and leaves nothing behind. */
   readonly signal?: AbortSignal;
+}
+
+/** docs/decisions/in-place.md tells what is refused, whatever is asked for. */
+export interface InPlaceBuild {
+  /** Goes on although nothing says that this is a container, or that what it holds may go. Never on a machine. */
+  readonly force?: boolean;
+  /** A directory for the builder's work, left alone like its own. */
+  readonly directory?: string;
+  /** Never deleted, written by a layer or put into one; each name may be a pattern. Mounts are, without being named. */
+  readonly ignorePaths?: readonly string[];
+  /** The same for /var/run. Default: what is mounted there alone. */
+  readonly ignoreVarRun?: boolean;
+  /** The container's own system may be deleted. */
+  readonly preCleanup?: boolean;
+  /** At the end everything is deleted again, also when the build failed. */
+  readonly cleanup?: boolean;
+  /** After that, what the container held is put back. */
+  readonly preserveContext?: boolean;
 }
 
 /** The image, or the files of its last stage. `dest` may be `/dev/stdout` where it is a file. */

@@ -80,7 +80,14 @@ export async function openBuild(
     secret,
     agent: agentSource(agents, store, cleanup),
     remote,
-    worker: workerStarter(options, { store, plans, cleanup, emit, signal }),
+    worker: workerStarter(options, {
+      context: main.directory,
+      store,
+      plans,
+      cleanup,
+      emit,
+      signal,
+    }),
     signal,
   };
 }

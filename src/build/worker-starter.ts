@@ -5,6 +5,7 @@ import type { Store } from "../store/types.js";
 import { startWorker } from "../worker/start.js";
 import type { Worker } from "../worker/types.js";
 import type { Cleanup } from "./cleanup.js";
+import { inPlaceOptions, withoutMeaning } from "./in-place.js";
 import type { BuildOptions } from "./options.js";
 
 const SINGLE_ID =
@@ -13,6 +14,8 @@ const PROOT =
   "steps run below proot: whatever one gives to another user belongs to root in the image, or to the owner of the file whose place it takes; device nodes and file capabilities that one makes are lost, and steps are slower and see the build's processes";
 
 export interface StarterInput {
+  /** The directory of the main context. */
+  readonly context: string;
   readonly store: Store;
   readonly plans: readonly SolvePlan[];
   readonly cleanup: Cleanup;
@@ -22,12 +25,16 @@ export interface StarterInput {
 
 /** Starts the worker at the first call; every call gives the same one. */
 export function workerStarter(
-  { driver = "auto" }: BuildOptions,
-  { store, plans, cleanup, emit, signal }: StarterInput,
+  options: BuildOptions,
+  { context, store, plans, cleanup, emit, signal }: StarterInput,
 ): () => Promise<Worker> {
+  // Before anything is built, since it may be wrong.
+  const inPlace = inPlaceOptions(options, [context, store.root]);
   const start = async (): Promise<Worker> => {
+    const { driver = options.materialize === true ? "in-place" : "auto" } = options;
     const worker = await startWorker({
       driver,
+      inPlace,
       staging: store.staging,
       layersDirectory: (idMap) => store.layersDirectory(idMap),
       cachesDirectory: (idMap) => store.cachesDirectory(idMap),
@@ -40,6 +47,8 @@ export function workerStarter(
     const { driver: name, refused } = worker.host;
     const note = refused.map((one) => `${one.driver}: ${one.because}`).join("; ");
     emit({ type: "driver", name, ...(note === "" ? {} : { note }) });
+    if (name === "in-place") await hide();
+    else for (const message of meaningless(options, name)) emit({ type: "notice", message });
     if (name.startsWith("single-id")) emit({ type: "notice", message: SINGLE_ID });
     if (name === "proot") emit({ type: "notice", message: PROOT });
     if (worker.host.memoryBytes !== undefined) {
@@ -49,6 +58,22 @@ export function workerStarter(
   };
   let worker: Promise<Worker> | undefined;
   return () => (worker ??= start());
+}
+
+/** From steps that see this process, which holds the logins. */
+async function hide(): Promise<void> {
+  const { hideThisProcess } = await import("../worker/hide.js");
+  hideThisProcess();
+}
+
+function meaningless(options: BuildOptions, driver: string): readonly string[] {
+  const flags = [
+    ...withoutMeaning(options),
+    ...(options.materialize === true ? ["--materialize"] : []),
+  ];
+  if (flags.length === 0) return [];
+  const be = flags.length === 1 ? "makes" : "make";
+  return [`${flags.join(", ")} ${be} no difference: the driver ${driver} leaves / alone`];
 }
 
 function inMemory(bytes: number): string {

@@ -2,6 +2,7 @@ import type { BuildOptions } from "../index.js";
 import { secrets, sshAgents } from "./secrets.js";
 import { outputs, rewritesTimestamps } from "./outputs.js";
 import type { FlagName } from "./flags.js";
+import { inPlace, kanikoDirectory, storeBeside } from "./in-place.js";
 import type { ParsedFlags } from "./parse-flags.js";
 import { shmSize, ulimit } from "./step-options.js";
 import { UsageError } from "./usage-error.js";
@@ -50,8 +51,11 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     imageFormat: text("image-format"),
     reproducible: flag("reproducible"),
     rewriteTimestamp: rewritesTimestamps(list("output")) || undefined,
-    store: text("store"),
+    store: text("store") ?? storeBeside(kanikoDirectory(flags, environment), environment),
     driver: text("driver"),
+    inPlace: inPlace(flags, environment),
+    materialize: text("materialize") === "true" ? true : undefined,
+    singleSnapshot: text("single-snapshot") === "true" ? true : undefined,
     insecurePush: flag("insecure"),
     insecurePull: flag("insecure-pull"),
     insecureRegistries: list("insecure-registry"),

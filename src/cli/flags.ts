@@ -1,3 +1,5 @@
+import { IN_PLACE_FLAGS } from "./flags-in-place.js";
+
 /**
  * Every flag of Kaniko's executor and our own, as data: parsing, the help text and the refusals all read this table.
  */
@@ -12,7 +14,7 @@ export interface FlagSpec {
   /** What the value is called in the help. */
   readonly value?: string;
   readonly help: string;
-  readonly group: "Build" | "Output" | "Registry" | "Environment" | "Messages";
+  readonly group: "Build" | "Output" | "Registry" | "Environment" | "Container" | "Messages";
 }
 
 export const FLAGS = [
@@ -224,6 +226,12 @@ export const FLAGS = [
     help: "writes repository:tag@digest, a line for each destination",
   },
   {
+    name: "single-snapshot",
+    type: "flag",
+    group: "Output",
+    help: "puts everything that is new into one layer",
+  },
+  {
     name: "compression",
     type: "string",
     choices: ["gzip", "zstd"],
@@ -291,10 +299,19 @@ export const FLAGS = [
   {
     name: "driver",
     type: "string",
-    choices: ["auto", "overlay", "plain", "single-id-overlay", "single-id-plain", "proot"],
+    choices: [
+      "auto",
+      "overlay",
+      "plain",
+      "single-id-overlay",
+      "single-id-plain",
+      "in-place",
+      "proot",
+    ],
     group: "Environment",
     help: "how steps are isolated (default the best that works here)",
   },
+  ...IN_PLACE_FLAGS,
   {
     name: "verbosity",
     short: "v",
@@ -368,27 +385,17 @@ export const NOT_YET: ReadonlySet<string> = new Set([
   "cache-repo",
   "cache-run-layers",
   "cache-ttl",
-  "cleanup",
   "credential-helpers",
   "dryrun",
-  "force",
   "git",
-  "ignore-path",
-  "ignore-var-run",
   "image-download-retry",
   "image-fs-extract-retry",
-  "kaniko-dir",
   "log-timestamp",
-  "materialize",
   "no-push-cache",
-  "pre-cleanup",
-  "preserve-context",
   "push-ignore-immutable-tag-errors",
   "push-retry",
   "registry-certificate",
   "registry-client-cert",
-  "single-snapshot",
   "skip-default-registry-fallback",
   "skip-tls-verify-pull",
-  "whitelist-var-run",
 ]);

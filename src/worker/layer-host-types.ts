@@ -40,12 +40,19 @@ export interface LayerHostOptions {
 export interface LayerHost extends AsyncDisposable {
   /** A root made of these layers, lowest first. Each layer is unpacked once, however many roots share it. @throws TsbuildError STORE_FAILED, HOST_UNSUPPORTED (owners or device nodes that this host cannot keep), ABORTED */
   prepare(layers: readonly LayerBlob[], signal: AbortSignal): Promise<StageRoot>;
+  /** The same to be read from alone: where there can be one root at a time, these are none. */
+  prepareSource(layers: readonly LayerBlob[], signal: AbortSignal): Promise<SourceRoot>;
   /** Index files that unpacking made since the last call, in the staging directory, once per layer. */
   takeIndexes(): Promise<readonly { readonly diffId: DiffId; readonly file: string }[]>;
   /** What unpacking could not keep here since the last call (device nodes, some attributes), one line each, for people to read. */
   takeWarnings(): Promise<readonly string[]>;
   /** Deletes a directory of a build that was killed, whoever owns what is in it. Absent is fine. */
   removeTree(path: string, signal: AbortSignal): Promise<void>;
+}
+
+/** What a step mounts something of, for itself: it may be written to and is thrown away. */
+export interface SourceRoot extends AsyncDisposable {
+  begin(): RootMount;
 }
 
 /** One stage's root. Steps run between `begin` and `end`, one at a time; `add` and `seal` only outside of them. */
@@ -56,8 +63,8 @@ export interface StageRoot extends AsyncDisposable {
   begin(): RootMount;
   /**
    * The step is over and nothing of it is mounted or alive any more. `restored` (of "directory" roots alone) names
-   * directories, as paths of changes, in which the sandbox made mount points that the image lacks and removed them
-   * again: their mtime is as the step left it, so their ctime says nothing.
+   * what the sandbox itself touched, as paths of changes: directories in which it made mount points and removed them
+   * again, and what it put aside for the step's time. Their ctime says nothing.
    */
   end(restored?: readonly string[]): void;
   /** What changed since `prepare`, `add` or the last `seal`, as a layer that is the root's topmost one from now on. */

@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { TsbuildError } from "../errors.js";
 import type { DiffId } from "../oci/digest.js";
-import type { LayerHost, LayerHostOptions, StageRoot } from "./layer-host-types.js";
+import type { LayerHost, LayerHostOptions, SourceRoot, StageRoot } from "./layer-host-types.js";
 import { openFileCalls } from "./linux/files.js";
 import { loadLibc } from "./linux/libc.js";
 import { openRootThreads } from "./root-threads.js";
 import { openConfinedRoot } from "./snapshot/confined.js";
+import { type InPlaceRoots, openInPlaceRoots } from "./snapshot/in-place.js";
 import { openLayerDirectories } from "./snapshot/layer-directories.js";
 import { openOverlayRoot } from "./snapshot/overlay.js";
 import { openPlainRoot } from "./snapshot/plain.js";
@@ -18,14 +19,25 @@ export function createLayerHost(options: LayerHostOptions): LayerHost {
   const threads = openRootThreads(options.threadFile, most);
   const tools = createTools(options, threads);
   const directories = openLayerDirectories(tools);
+  const inPlace = inPlaceRoots(tools);
   let closed = false;
+  const mustBeOpen = (): void => {
+    if (closed) throw new TsbuildError("INTERNAL", "tried to prepare a root: the host is closed");
+  };
   return {
     async prepare(layers, signal): Promise<StageRoot> {
-      if (closed) throw new TsbuildError("INTERNAL", "tried to prepare a root: the host is closed");
+      mustBeOpen();
+      if (inPlace !== undefined) return inPlace.prepare(layers, signal);
       if (options.driver === "proot") return openConfinedRoot(tools, layers, signal);
       return options.driver === "overlay"
         ? openOverlayRoot(tools, directories, layers, signal)
         : openPlainRoot(tools, layers, signal);
+    },
+    async prepareSource(layers, signal): Promise<SourceRoot> {
+      mustBeOpen();
+      return inPlace === undefined
+        ? this.prepare(layers, signal)
+        : inPlace.prepareSource(layers, signal);
     },
     takeIndexes: () => Promise.resolve(tools.indexes.take()),
     takeWarnings: () => Promise.resolve(tools.warnings.take()),
@@ -34,9 +46,17 @@ export function createLayerHost(options: LayerHostOptions): LayerHost {
     },
     async [Symbol.asyncDispose]() {
       closed = true;
+      await inPlace?.[Symbol.asyncDispose]();
       await threads[Symbol.asyncDispose]();
     },
   };
+}
+
+function inPlaceRoots(tools: SnapshotTools): InPlaceRoots | undefined {
+  const { driver, inPlace } = tools.options;
+  if (driver !== "in-place") return undefined;
+  if (inPlace === undefined) throw new TsbuildError("INTERNAL", "in place, but not told how");
+  return openInPlaceRoots(tools, inPlace);
 }
 
 function createTools(

@@ -25,13 +25,10 @@ export async function fillFromSeed(
 ): Promise<void> {
   const staging = tools.stagingPath(".seed");
   mkdirSync(staging);
-  const host = createLayerHost({
-    ...tools,
-    staging,
-    driver: tools.driver === "proot" ? "proot" : "plain",
-  });
+  const driver = tools.driver === "in-place" || tools.driver === "proot" ? tools.driver : "plain";
+  const host = createLayerHost({ ...tools, staging, driver });
   try {
-    const root = await host.prepare(layers, signal);
+    const root = await host.prepareSource(layers, signal);
     try {
       tools.addWarnings(await host.takeWarnings());
       const mount = root.begin();

@@ -62,7 +62,7 @@ async function makeMount(
     case "image": {
       const { source, target, readonly } = mount;
       // A root of its own for each mount: none sees what another one writes.
-      const root = await tools.host.prepare(mount.layers, signal);
+      const root = await tools.host.prepareSource(mount.layers, signal);
       held.push(root);
       return { kind: "root", root: root.begin(), source, target, readonly };
     }

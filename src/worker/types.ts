@@ -131,10 +131,12 @@ export interface InPlaceOptions {
   readonly ignored: readonly string[];
   /** Rewrite "/" although nothing says that this is a container. A host is refused all the same. */
   readonly force: boolean;
-  /** Wipe "/" before the first stage. */
+  /** Wipe "/" before the first stage, although it holds a system that no build has put there. */
   readonly wipeFirst: boolean;
   /** Wipe "/" when the worker is disposed. */
   readonly wipeLast: boolean;
+  /** Put back after that what "/" held at first. */
+  readonly preserve: boolean;
 }
 
 export interface WorkerOptions {

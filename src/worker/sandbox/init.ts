@@ -4,6 +4,7 @@
 import { readSync, writeSync } from "node:fs";
 import { messageOf, TsbuildError } from "../../errors.js";
 import { openCredentialCalls } from "../linux/credentials.js";
+import { hideProcess } from "../linux/dumpable.js";
 import { openFileCalls } from "../linux/files.js";
 import { loadLibc } from "../linux/libc.js";
 import { openMountCalls } from "../linux/mount.js";
@@ -28,8 +29,9 @@ function main(): void {
   if (order.sharesPids === true) processCalls.adoptOrphans();
   const made: MadePoint[] = [];
   try {
-    enterNamespaces(order);
-    enterStepRoot(order, { mounts, files }, made);
+    if (order.here === true) stayHere(order);
+    else enterNamespaces(order);
+    if (order.here !== true) enterStepRoot(order, { mounts, files }, made);
     execute(order.process, order.singleId, { process: processCalls, credentials }, () =>
       report({ kind: "executing", made }),
     );
@@ -47,6 +49,21 @@ function main(): void {
     }
     if (network === "none") bringUpLoopback(libc);
     processCalls.sethostname(hostname);
+  }
+
+  /** Only the network can be taken away, where that is allowed. */
+  function stayHere({ process: { network } }: Order): void {
+    hideProcess(libc);
+    if (network !== "none") return;
+    try {
+      processCalls.unshare(CLONE.NEWNET);
+    } catch (error) {
+      const because = `this container may not have network namespaces (${messageOf(error)})`;
+      throw new TsbuildError("HOST_UNSUPPORTED", `tried to run without a network: ${because}`, {
+        hint: "leave --network=none out, or allow the container CAP_SYS_ADMIN",
+      });
+    }
+    bringUpLoopback(libc);
   }
 }
 

@@ -3,7 +3,7 @@ import { mkdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, messageOf, TsbuildError } from "../../errors.js";
 import { type DiffId, hexOf } from "../../oci/digest.js";
-import type { Unpacked, UnpackJob } from "../root-jobs.js";
+import type { RootPlace, Unpacked, UnpackJob } from "../root-jobs.js";
 import { OPAQUE, OPAQUE_VALUE } from "../root-xattrs.js";
 import type { LayerBlob } from "../types.js";
 import { hidesLayersBelow, markRootImplied } from "./root-state.js";
@@ -188,12 +188,12 @@ async function unpackInto(
 export async function unpack(
   tools: SnapshotTools,
   layer: LayerBlob,
-  { directory, form }: Pick<UnpackJob, "directory" | "form">,
+  where: RootPlace & Pick<UnpackJob, "form">,
   signal: AbortSignal,
 ): Promise<Unpacked> {
   const { singleId, idMap } = tools.options;
   const indexFile = tools.stagingPath(".index");
-  const job = { directory, form, layer, indexFile, singleId, idMap };
+  const job = { ...where, layer, indexFile, singleId, idMap };
   let taken = false;
   try {
     const unpacked = await tools.threads.run("unpack", job, signal, {
