@@ -5,6 +5,7 @@ import { mkdirSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { TsbuildError, unreachable } from "./errors.js";
 import { createEmulation, type Emulation } from "./worker/emulation/emulation.js";
+import { fullMemory } from "./worker/memory-full.js";
 import { createLayerHost } from "./worker/layer-host.js";
 import type { LayerHost, Memory, StageRoot } from "./worker/layer-host-types.js";
 import { prepareStep, type MadeMountTools } from "./worker/made-mounts.js";
@@ -47,6 +48,8 @@ interface State {
 
 interface Opened {
   readonly host: LayerHost;
+  /** Where upper directories lie, if not in the staging directory. */
+  readonly memory: Memory | undefined;
   readonly sandbox: Sandbox;
   readonly emulation: Emulation;
   readonly tools: MadeMountTools;
@@ -157,6 +160,7 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
   let names = 0;
   state.opened = {
     host,
+    memory: memory.uppers,
     sandbox: createSandbox(request, {
       scratch,
       env,
@@ -218,7 +222,7 @@ async function run(
   signal: AbortSignal,
   emit: Emit,
 ): Promise<ExitStatus> {
-  const { sandbox, tools, emulation } = worker(state);
+  const { sandbox, tools, emulation, memory } = worker(state);
   const root = rootOf(state, view);
   const { architecture } = spec;
   const cannotRun = architecture === undefined ? undefined : await emulation.prepare(architecture);
@@ -233,7 +237,11 @@ async function run(
   const mount = root.begin();
   try {
     const told = cannotRun === undefined ? step.spec : { ...step.spec, cannotRun };
-    return await sandbox.run(told, mount, listener, signal);
+    const status = await sandbox.run(told, mount, listener, signal);
+    const isDone = status.kind === "exited" && status.code === 0;
+    const full = isDone || memory === undefined ? undefined : fullMemory(memory);
+    if (full !== undefined) await emit({ stream: "stderr", chunk: Buffer.from(full) });
+    return status;
   } finally {
     root.end(restored);
   }

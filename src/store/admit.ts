@@ -1,4 +1,4 @@
-import { chmod, chown, readdir, stat } from "node:fs/promises";
+import { chmod, chown, lchown, lstat, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { storeFailure } from "./failure.js";
 
@@ -14,6 +14,8 @@ export interface Doors {
   readonly blobs: string;
   /** To be owned. */
   readonly rooms: readonly string[];
+  /** To be owned with what is in it already. */
+  readonly staging: string;
 }
 
 /**
@@ -21,8 +23,8 @@ export interface Doors {
  * the owner of the rooms. Nobody else gains anything. @throws TsbuildError STORE_FAILED
  */
 export async function admitTo(
-  { passages, blobs, rooms }: Doors,
-  { uid, gid }: { readonly uid: number; readonly gid: number },
+  { passages, blobs, rooms, staging }: Doors,
+  { uid, gid }: Owner,
 ): Promise<void> {
   for (const path of passages) {
     await open(path, async () => {
@@ -32,6 +34,19 @@ export async function admitTo(
   }
   await open(blobs, () => makeReadable(blobs));
   for (const path of rooms) await open(path, () => chown(path, uid, gid));
+  await open(staging, () => give(staging, { uid, gid }));
+}
+
+interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+async function give(path: string, owner: Owner): Promise<void> {
+  await lchown(path, owner.uid, owner.gid);
+  const found = await lstat(path);
+  if (!found.isDirectory()) return;
+  for (const name of await readdir(path)) await give(join(path, name), owner);
 }
 
 async function makeReadable(directory: string): Promise<void> {

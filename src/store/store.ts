@@ -123,10 +123,9 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
       const layers = await directoryOf(directory.layers, idMap);
       const caches = await directoryOf(directory.caches, idMap);
       const blobParent = dirname(directory.blobs);
-      const { staging: stagings } = directory;
-      const passages = [root, blobParent, directory.blobs, directory.layers, directory.caches];
-      const rooms = [staging.directory, layers, caches];
-      await admitTo({ passages: [...passages, stagings], blobs: directory.blobs, rooms }, owner);
+      const passages = [root, blobParent, ...Object.values(directory)];
+      const doors = { passages, blobs: directory.blobs, rooms: [layers, caches] };
+      await admitTo({ ...doors, staging: staging.directory }, owner);
       return root;
     },
     abandoned: () => abandonedStaging(directory.staging),

@@ -2,6 +2,7 @@ import type { ChildProcess } from "node:child_process";
 import { TsbuildError } from "../errors.js";
 import type { SpawnedChild } from "./namespaces.js";
 import { fromWire, type Answers, type FromChild, type Request, type ToChild } from "./protocol.js";
+import { endNamespace } from "./sandbox/strays.js";
 import type { ProcessOutput } from "./sandbox/types.js";
 import type { HostReport, View, Worker } from "./types.js";
 
@@ -27,13 +28,18 @@ interface Pending {
   readonly onOutput: ((output: ProcessOutput) => void) | undefined;
 }
 
-export function openClient({ process: child, complaint }: SpawnedChild): Client {
+/** `namespace`: the user namespace of a worker without a pid namespace, whose end the kernel does not make that of its steps. */
+export function openClient(
+  { process: child, complaint }: SpawnedChild,
+  namespace?: string,
+): Client {
   const pending = new Map<number, Pending>();
   let lastId = 0;
   let isClosing = false;
   let death: TsbuildError | undefined;
   // Not "close": Node never emits it once this end has hung up first.
-  const ended = exitOf(child).then((how) => {
+  const ended = exitOf(child).then(async (how) => {
+    if (namespace !== undefined) await endNamespace(namespace);
     const said = complaint();
     const because = said === "" ? how : `${how}: ${said}`;
     death = new TsbuildError("INTERNAL", `tried to talk to the worker: it ended by ${because}`);

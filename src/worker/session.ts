@@ -15,6 +15,7 @@ import {
   type NamespacePlan,
 } from "./namespaces.js";
 import type { RootDriver, SnapshotDriver } from "./layer-host-types.js";
+import { userNamespaceOf } from "./sandbox/strays.js";
 import type { ProbeReport, Request } from "./protocol.js";
 import type { DriverName, HostReport, RefusedDriver, WorkerOptions } from "./types.js";
 
@@ -113,7 +114,8 @@ async function trySession(
   try {
     const root = await admitted(plan, options);
     const place = { sharesPids, ...(root === undefined ? {} : { cwd: root }) };
-    client = openClient(await spawnChild(plan, place, signal));
+    const child = await spawnChild(plan, place, signal);
+    client = openClient(child, sharesPids ? userNamespaceOf(child.process.pid ?? 0) : undefined);
     const probe = await client.ask(probeRequest(sharesPids, root, options), signal);
     if (probe.hidesProc) {
       await client[Symbol.asyncDispose]();

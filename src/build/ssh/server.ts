@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { closeSync, constants, openSync } from "node:fs";
-import { chmod, mkdir, rm } from "node:fs/promises";
+import { chmod, chown, mkdir, rm, stat } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { basename, dirname } from "node:path";
 import { answerRequest, isAllowed, MAX_MESSAGE, REFUSAL } from "./agent.js";
@@ -46,11 +46,19 @@ export async function serveAgent(backend: AgentBackend, directory: string): Prom
   try {
     await listen(server, short.path);
     await chmod(path, 0o600);
+    await giveTo(dirname(directory), [path, directory]);
   } catch (error) {
     await dispose();
     throw error;
   }
   return { path, [Symbol.asyncDispose]: dispose };
+}
+
+/** The staging directory's owner, who is root in the steps' namespace, may be another user than we are. */
+async function giveTo(staging: string, paths: readonly string[]): Promise<void> {
+  const { uid, gid } = await stat(staging);
+  if (uid === process.geteuid?.()) return;
+  for (const path of paths) await chown(path, uid, gid);
 }
 
 async function listen(server: Server, path: string): Promise<void> {

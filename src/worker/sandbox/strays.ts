@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { TsbuildError } from "../../errors.js";
 import type { ProcessCalls } from "../linux/process.js";
@@ -91,6 +91,29 @@ function listProcesses(): readonly Entry[] {
       return [];
     }
   });
+}
+
+/** The user namespace that a process is in, as the kernel names it; `undefined` when it cannot be looked up. */
+export function userNamespaceOf(pid: number | "self"): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/user`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Kills whatever is in a user namespace: its worker was killed, and cannot do it. A namespace that is also ours is left alone. */
+export async function endNamespace(name: string): Promise<void> {
+  if (name === userNamespaceOf("self")) return;
+  const deadline = Date.now() + DEADLINE_MS;
+  for (;;) {
+    const inside = listProcesses().filter(
+      ({ pid, isDead }) => !isDead && userNamespaceOf(pid) === name,
+    );
+    if (inside.length === 0 || Date.now() > deadline) return;
+    for (const { pid } of inside) kill(pid);
+    await delay(LOOK_MS);
+  }
 }
 
 /** A line of /proc/PID/stat (proc_pid_stat(5)); the name in it may hold anything, parentheses too. */
