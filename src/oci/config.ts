@@ -1,12 +1,5 @@
 import { type DiffId, parseDiffId } from "./digest.js";
-import {
-  type JsonObject,
-  type JsonReader,
-  encodeJson,
-  fieldsBesides,
-  jsonReader,
-  sortKeys,
-} from "./json.js";
+import { type JsonObject, type JsonReader, encodeJson, jsonReader, sortKeys } from "./json.js";
 import type { Healthcheck, History, Image, ImageConfig } from "./types.js";
 
 /** What a config blob says. */
@@ -15,33 +8,6 @@ export interface ParsedConfig {
   readonly history: readonly History[];
   readonly diffIds: readonly DiffId[];
 }
-
-const KNOWN: ReadonlySet<string> = new Set([
-  "architecture",
-  "author",
-  "config",
-  "created",
-  "history",
-  "os",
-  "os.version",
-  "rootfs",
-  "variant",
-]);
-const KNOWN_CONFIG: ReadonlySet<string> = new Set([
-  "User",
-  "ExposedPorts",
-  "Env",
-  "Entrypoint",
-  "Cmd",
-  "Volumes",
-  "WorkingDir",
-  "Labels",
-  "StopSignal",
-  "ArgsEscaped",
-  "Healthcheck",
-  "OnBuild",
-  "Shell",
-]);
 
 /** The object without the fields that are `undefined`, for types whose optional fields are absent instead. */
 type Defined<T> = {
@@ -107,8 +73,7 @@ function parseImageConfig(read: JsonReader, top: JsonObject): ImageConfig {
       argsEscaped: read.boolean(raw["ArgsEscaped"], "config.ArgsEscaped") || undefined,
     }),
     onBuild: list("OnBuild") ?? [],
-    otherConfig: fieldsBesides(raw, KNOWN_CONFIG),
-    other: fieldsBesides(top, KNOWN),
+    ...defined({ osFeatures: read.strings(top["os.features"], "os.features") }),
   };
 }
 
@@ -143,7 +108,8 @@ function parseDiffIds(read: JsonReader, value: unknown): readonly DiffId[] {
 }
 
 /**
- * Reads a config blob (image-spec/config.md, and Docker's own fields). Fields that we do not know are carried over.
+ * Reads a config blob (image-spec/config.md, and Docker's own fields). Fields that are in neither are left out, as
+ * by BuildKit: they are about the container or the machine that the base was made with.
  * @throws TsbuildError REGISTRY_UNAVAILABLE naming the field that is wrong; so does an artifact that is no image.
  */
 export function parseConfig(bytes: Uint8Array): ParsedConfig {
@@ -158,12 +124,12 @@ export function parseConfig(bytes: Uint8Array): ParsedConfig {
 
 function healthcheckJson(check: Healthcheck): JsonObject {
   return {
-    Test: check.test,
-    Interval: check.interval,
-    Timeout: check.timeout,
-    StartPeriod: check.startPeriod,
-    StartInterval: check.startInterval,
-    Retries: check.retries,
+    Test: listOf(check.test),
+    Interval: check.interval || undefined,
+    Timeout: check.timeout || undefined,
+    StartPeriod: check.startPeriod || undefined,
+    StartInterval: check.startInterval || undefined,
+    Retries: check.retries || undefined,
   };
 }
 
@@ -177,7 +143,7 @@ function listOf(items: readonly string[] | undefined): readonly string[] | undef
   return items === undefined || items.length === 0 ? undefined : items;
 }
 
-/** In BuildKit's order; the others behind. */
+/** In BuildKit's order. */
 function configJson(config: ImageConfig): JsonObject {
   return {
     User: config.user || undefined,
@@ -193,7 +159,6 @@ function configJson(config: ImageConfig): JsonObject {
     Healthcheck: config.healthcheck && healthcheckJson(config.healthcheck),
     OnBuild: listOf(config.onBuild),
     Shell: listOf(config.shell),
-    ...sortKeys(fieldsBesides(config.otherConfig, KNOWN_CONFIG)),
   };
 }
 
@@ -212,13 +177,13 @@ export function serializeConfig(image: Image): Uint8Array {
   const { config, layers, history } = image;
   return encodeJson(
     sortKeys({
-      ...fieldsBesides(config.other, KNOWN),
       architecture: config.platform.architecture,
       author: config.author,
       config: configJson(config),
       created: config.created,
       history: history.map(historyJson),
       os: config.platform.os,
+      "os.features": listOf(config.osFeatures),
       "os.version": config.platform.osVersion,
       rootfs: { type: "layers", diff_ids: layers.map((layer) => layer.diffId) },
       variant: config.platform.variant,

@@ -22,8 +22,6 @@ export function scratchImage(platform: Platform): Image {
       exposedPorts: [],
       volumes: [],
       onBuild: [],
-      otherConfig: {},
-      other: {},
     },
     layers: [],
     history: [],

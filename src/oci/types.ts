@@ -52,10 +52,8 @@ export interface ImageConfig {
   readonly healthcheck?: Healthcheck;
   readonly onBuild: readonly string[];
   readonly argsEscaped?: boolean;
-  /** Fields of the `config` object that we do not know, carried over as they were. */
-  readonly otherConfig: Readonly<Record<string, unknown>>;
-  /** Top-level fields that we do not know, carried over as they were. */
-  readonly other: Readonly<Record<string, unknown>>;
+  /** `os.features`: what of its system the image needs, as `win32k`. */
+  readonly osFeatures?: readonly string[];
 }
 
 export interface History {
