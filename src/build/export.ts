@@ -2,6 +2,7 @@ import { TsbuildError } from "../errors.js";
 import { familiarName, formatReference } from "../oci/reference.js";
 import type { Image } from "../oci/types.js";
 import {
+  type OutputBytes,
   type OutputImage,
   writeDockerArchive,
   writeOciArchive,
@@ -25,7 +26,12 @@ export interface ExportInput extends PushInput {
   readonly options: BuildOptions;
   readonly destinations: Destinations;
   readonly annotations: Annotations;
+  /** RFC 3339: the SOURCE_DATE_EPOCH, when there is one. */
+  readonly created: string | undefined;
 }
+
+/** image-spec/annotations.md */
+const CREATED = "org.opencontainers.image.created";
 
 /** Pushes and writes the image everywhere; result files come last, when nothing can fail any more. */
 export async function exportImages(
@@ -96,11 +102,22 @@ async function write(output: WrittenOutput, exported: Exported, input: ExportInp
   if (first === undefined) return;
   if (type === "oci") {
     const image = exported.index === undefined ? first : { manifest: exported.index, images };
+    const dated = { ...image, manifest: withCreated(image.manifest, input.created) };
     const writeOci = output.tar === false ? writeOciLayout : writeOciArchive;
-    return writeOci(dest, image, destinations.names, signal);
+    return writeOci(dest, dated, destinations.names, signal);
   }
   const repoTags = destinations.names.map((reference) => familiarName(reference));
   return writeDockerArchive(dest, first, repoTags, signal);
+}
+
+/**
+ * When the image was made, said by the layout's entry for it, as BuildKit does. BuildKit says the time of day where there
+ * is no SOURCE_DATE_EPOCH; here a layout says nothing then, so that the same image gives the same bytes.
+ */
+function withCreated({ bytes, descriptor }: OutputBytes, created: string | undefined): OutputBytes {
+  if (created === undefined) return { bytes, descriptor };
+  const annotations = { [CREATED]: created, ...descriptor.annotations };
+  return { bytes, descriptor: { ...descriptor, annotations } };
 }
 
 function outputOf({ image, config, manifest }: SerializedImage, input: ExportInput): OutputImage {

@@ -1,4 +1,5 @@
 import { solve } from "../solver/solve.js";
+import { createdAt } from "../solver/state.js";
 import type { Emit } from "../solver/types.js";
 import { Cleanup } from "./cleanup.js";
 import { ContextFetcher } from "./contexts-fetch.js";
@@ -34,7 +35,9 @@ export async function runBuild(
   const shared = await openBuild(options, planned, { registry, cleanup, emit, signal });
   const images = await solve({ ...shared, emit }, plans);
   const { store } = shared;
-  const exporting = { options, destinations, annotations, registry, store, emit, signal };
+  const [first] = plans;
+  const created = first && createdAt(first.options);
+  const exporting = { options, destinations, annotations, created, registry, store, emit, signal };
   const result = await exportImages(images, exporting);
   emit({ type: "done", image: result.image, ms: performance.now() - started });
   return result;

@@ -183,6 +183,27 @@ describe("the image", () => {
     expect(names).toContain(`${configDigest.slice("sha256:".length)}.json`);
   });
 
+  test("a layout's entry says when the image was made, where that is no time of day", async () => {
+    const created = "org.opencontainers.image.created";
+    const entries = async (name: string, options: Partial<BuildOptions>): Promise<unknown[]> => {
+      await make({ outputs: [{ type: "oci", dest: at(name), tar: false }], ...options });
+      const { manifests } = JSON.parse(readFileSync(at(`${name}/index.json`), "utf8")) as {
+        manifests: { annotations?: Record<string, string> }[];
+      };
+      return manifests.map(({ annotations }) => annotations?.[created]);
+    };
+    const buildArgs = { SOURCE_DATE_EPOCH: "1700000000" };
+    const time = "2023-11-14T22:13:20Z";
+    expect(await entries("undated", {})).toEqual([undefined]);
+    expect(await entries("dated", { buildArgs })).toEqual([time]);
+    const destinations = ["example.com/a:1", "example.com/a:2"];
+    expect(await entries("names", { buildArgs, destinations })).toEqual([time, time]);
+    const platform = "linux/amd64,linux/arm64";
+    expect(await entries("index", { buildArgs, platform })).toEqual([time]);
+    const annotations = { [`manifest-descriptor:${created}`]: "mine" };
+    expect(await entries("own", { buildArgs, annotations })).toEqual(["mine"]);
+  });
+
   test("what Docker's format cannot say is refused before the build", async () => {
     const platform = "linux/amd64,linux/arm64";
     const archive = make({ outputs: [{ type: "docker", dest: at("two.tar") }], platform });
