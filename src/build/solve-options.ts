@@ -27,6 +27,8 @@ export async function solveOptions(options: BuildOptions): Promise<readonly Solv
     ...(compressionLevel === undefined ? {} : { compressionLevel }),
     ...(imageFormat === undefined ? {} : { imageFormat }),
     rewriteTimestamp: options.reproducible === true || options.rewriteTimestamp === true,
+    ...(options.singleSnapshot === true ? { singleSnapshot: true as const } : {}),
+    ...(options.materialize === true ? { materialize: true as const } : {}),
     hosts: await readOr("/etc/hosts", LOCALHOST),
     resolvConf: await readOr("/etc/resolv.conf", ""),
     step: stepOptions(options),

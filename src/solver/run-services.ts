@@ -85,6 +85,8 @@ function labelOf(platform: Known, index: number, platforms: readonly Known[]): S
 
 /** The target and the stages that it is made from: their layers leave the machine, so theirs are compressed. */
 function exportedKeys(platform: Known): readonly StepKey[] {
+  // What leaves is one layer, made of all of them.
+  if (platform.input.options.singleSnapshot === true) return [];
   const { plan } = platform.input;
   const exported: StepKey[] = [];
   for (let index: number | undefined = plan.target; index !== undefined;) {

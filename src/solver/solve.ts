@@ -6,8 +6,11 @@ import { dryRun, type Foreseen } from "./dry-run.js";
 import { finished } from "./finish.js";
 import { openRunServices } from "./run-services.js";
 import { openSharedServices } from "./shared-services.js";
-import type { SharedServices } from "./services.js";
+import { materialize } from "./materialize.js";
+import type { RunServices, SharedServices } from "./services.js";
+import { inOneLayer } from "./single-layer.js";
 import { stageSteps } from "./stage.js";
+import { sealOptions } from "./tools.js";
 import type { SolveInput } from "./types.js";
 
 /** What one platform is built from. */
@@ -43,11 +46,22 @@ export async function solve(
     await Promise.allSettled(running);
     throw error;
   }
-  const images = platforms.map(async (services) => {
-    const { plan, options } = services.input;
-    return finished(await services.stage(plan.target), options);
-  });
-  return Promise.all(images);
+  const images = await Promise.all(platforms.map(result));
+  const [image] = images;
+  const [input] = inputs;
+  if (input?.options.materialize === true && image !== undefined) {
+    await materialize(image, shared.layers, { ...input, signal });
+  }
+  return images;
+}
+
+async function result(services: RunServices): Promise<Image> {
+  const { input, layers } = services;
+  const { plan, options } = input;
+  const image = finished(await services.stage(plan.target), options);
+  if (options.singleSnapshot !== true) return image;
+  const seal = sealOptions(options, true, image.format);
+  return inOneLayer(image, { layers, input, seal });
 }
 
 /**

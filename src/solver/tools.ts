@@ -85,7 +85,12 @@ async function tree(
   return layers.tree(image);
 }
 
-function sealOptions(options: SolveOptions, compress: boolean, format: ImageFormat): SealOptions {
+/** How a layer is written. @param compress whether it leaves this machine */
+export function sealOptions(
+  options: SolveOptions,
+  compress: boolean,
+  format: ImageFormat,
+): SealOptions {
   const { compressionLevel: level, sourceDateEpoch, rewriteTimestamp } = options;
   const clamp = rewriteTimestamp && sourceDateEpoch !== undefined;
   return {

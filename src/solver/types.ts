@@ -138,6 +138,10 @@ export interface SolveOptions {
   readonly sourceDateEpoch?: number;
   /** Later file times become `sourceDateEpoch`. */
   readonly rewriteTimestamp: boolean;
+  /** Everything that is added to the base becomes one layer. */
+  readonly singleSnapshot?: true;
+  /** The result's files are left in "/", where that is the root of stages. */
+  readonly materialize?: true;
   /** Contents of the host's files, for steps. */
   readonly hosts: string;
   readonly resolvConf: string;

@@ -5,6 +5,7 @@ import { messageOf, TsbuildError } from "../../errors.js";
 import { hideProcess } from "../linux/dumpable.js";
 import { loadLibc } from "../linux/libc.js";
 import { keepRules, mountPoints, openKeep } from "../snapshot/in-place-keep.js";
+import { markerOf } from "../snapshot/in-place-marker.js";
 import type { InPlaceOptions } from "../types.js";
 import { sealHome } from "./in-place-home.js";
 import { placeMounts, type PlaceTools } from "./in-place-mounts.js";
@@ -34,7 +35,7 @@ export function createInPlaceSandbox(options: InPlaceSandboxOptions): Sandbox {
   const staging = dirname(scratch);
   const mounted = new Set(mountPoints(readFileSync("/proc/self/mountinfo")));
   const { home, ignored } = inPlace;
-  const others = new Set([...mounted, ...ignored]);
+  const others = new Set([...mounted, ...ignored, markerOf(home)]);
   const seal = sealHome(home, (path) => !others.has(path));
   const tools: PlaceTools = {
     calls: calls.files,
