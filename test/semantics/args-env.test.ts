@@ -156,9 +156,13 @@ describeUnless(LACKS, "variables", () => {
         "FROM busybox",
         'RUN [ "$(echo "$HTTP_PROXY" | cut -c8-)" = p:1 ] && [ "$http_proxy" = "$HTTP_PROXY" ]',
         'RUN [ "$no_proxy" = x ] && [ "$NO_PROXY" = x ]',
+        'RUN [ "$all_proxy$ALL_PROXY" = allall ] && [ "$ftp_proxy$FTP_PROXY" = ftpftp ]',
+        'RUN [ -z "${HTTPS_PROXY+set}${https_proxy+set}" ]',
         "LABEL seen=${HTTP_PROXY:-no}",
       ],
-      { buildArgs: { HTTP_PROXY: "http://p:1", no_proxy: "x" } },
+      {
+        buildArgs: { HTTP_PROXY: "http://p:1", no_proxy: "x", All_Proxy: "all", ftp_proxy: "ftp" },
+      },
     );
     expect(built.config.config.Labels).toEqual({ seen: "no" });
     expect(JSON.stringify(built.config)).not.toContain("http://p:1");

@@ -92,6 +92,35 @@ describeUnless(LACKS, "COPY", () => {
     expect(built.text("real/f")).toBe("top\n");
   });
 
+  test("links of a stage that is copied from lead inside of that stage, absolute ones too", async () => {
+    const built = await bench.build(
+      [
+        "FROM busybox AS source",
+        "RUN mkdir -p /real/sub && echo real > /real/f && echo deep > /real/sub/deep && ln -s /real /abs && ln -s ../../../real/f /real/sub/up && ln -s /nowhere /dangling",
+        "FROM scratch",
+        "COPY real/f /real/f",
+        "COPY --from=source /abs/f /through",
+        "COPY --from=source /abs /tree/",
+        "COPY --from=source /real/sub/up /up",
+        "COPY --from=source /abs/s*/deep /wild/",
+      ],
+      { files: { "real/f": "the context's\n" } },
+    );
+    expect(built.text("real/f")).toBe("the context's\n");
+    expect(built.text("through")).toBe("real\n");
+    expect(built.text("tree/sub/deep")).toBe("deep\n");
+    expect(built.files.get("tree/sub/up")).toMatchObject({ type: "symlink" });
+    expect(built.text("up")).toBe("real\n");
+    expect(built.text("wild/deep")).toBe("deep\n");
+    const failed = await bench.fails([
+      "FROM busybox AS source",
+      "RUN ln -s /nowhere /dangling",
+      "FROM scratch",
+      "COPY --from=source /dangling /f",
+    ]);
+    expect(failed.message).toMatch(/Dockerfile:4.*"\/dangling".*not found/s);
+  });
+
   test("--link knows nothing of what is there", async () => {
     const built = await bench.build(
       [

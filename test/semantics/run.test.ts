@@ -116,6 +116,12 @@ describeUnless(LACKS, "RUN", () => {
     expect(failed.message).toContain("Dockerfile:3");
   });
 
+  test("WORKDIR makes a layer wherever it leads but to the root, one with nothing in it where all is there", async () => {
+    const built = await bench.build(["FROM busybox", "WORKDIR /etc", "WORKDIR .", "WORKDIR /"]);
+    expect(built.layers.slice(1).map((layer) => [...layer.keys()])).toEqual([[], []]);
+    expect(built.history).toEqual(["WORKDIR /etc", "WORKDIR /etc", "WORKDIR /"]);
+  });
+
   test("a working directory that a step took away is made again", async () => {
     const built = await bench.build([
       "FROM busybox",

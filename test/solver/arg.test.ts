@@ -17,6 +17,12 @@ describe("ARG", () => {
     expect(history).toEqual(["ARG given=mine plain=d global=g nothing"]);
   });
 
+  test("of what steers BuildKit's attestations is in the history, and no variable", async () => {
+    const { state, history } = await after(["ARG BUILDKIT_SBOM_SCAN_STAGE=true x=1"]);
+    expect([...state.env.keys()]).toEqual(["PATH", "x"]);
+    expect(history).toEqual(["ARG BUILDKIT_SBOM_SCAN_STAGE=true x=1"]);
+  });
+
   test("does not look at a default that is not needed", async () => {
     const { state } = await after(["ARG a=${none:?fails}"], {
       options: { buildArgs: new Map([["a", ""]]) },
