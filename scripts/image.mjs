@@ -21,6 +21,7 @@ const flags = [
   `--dockerfile=${join(top, "deploy/executor/Dockerfile")}`,
   `--target=${target}`,
   "--reproducible",
+  "--compression-level=9",
 ];
 // What this machine needs to reach npm's registry, the build needs too; a secret is in no layer and in no key.
 const certificates = process.env["NODE_EXTRA_CA_CERTS"];

@@ -29,7 +29,7 @@ for (const [index, { nameAt, data }] of kept.entries()) {
   binary.writeUInt32LE(data, table + 8 + 8 * index);
 }
 writeFileSync(file, binary);
-console.log(`kept ${kept.length} of ${items.length} items of ICU's data`);
+process.stdout.write(`kept ${kept.length} of ${items.length} items of ICU's data\n`);
 
 /** Where the number of items stands, after a header with two magic bytes and the format's name. */
 function findTable() {
