@@ -4,9 +4,11 @@ import { NoDriverError } from "../worker/session.js";
 import { probeHost } from "../worker/start.js";
 import type { DriverName, HostReport, RefusedDriver } from "../worker/types.js";
 import { Cleanup } from "./cleanup.js";
+import { inPlaceOptions } from "./in-place.js";
+import type { BuildOptions } from "./options.js";
 import { findStorePlace } from "./store-place.js";
 
-export interface DoctorOptions {
+export interface DoctorOptions extends Pick<BuildOptions, "inPlace"> {
   /** Looks whether this one works. Default: the one that a build would choose. */
   readonly driver?: "auto" | DriverName;
   /** As for a build: what a filesystem allows depends on which it is. */
@@ -40,14 +42,17 @@ export async function diagnose(options: DoctorOptions = {}): Promise<Diagnosis> 
   const store = cleanup.use(await openStore(place.directory, signal));
   const base = { store: place.directory, facts: readHostFacts(store.staging) };
   try {
+    const { inPlace, environment } = options;
+    const build = { context: "/", ...(inPlace === undefined ? {} : { inPlace }) };
     const host = await probeHost({
       driver: options.driver ?? "auto",
+      inPlace: inPlaceOptions({ ...build, environment: environment ?? {} }, [store.root]),
       staging: store.staging,
       admit: (owner, idMap) => store.admit(owner, idMap),
       signal,
     });
     const { driver, idMap, refused } = host;
-    return { driver, idMap, limits: limitsOf(host), refused, ...changeOf(refused), ...base };
+    return { driver, idMap, limits: limitsOf(host), refused, ...changeOf(refused, host), ...base };
   } catch (error) {
     if (!(error instanceof NoDriverError)) throw error;
     const { refused } = error;
@@ -55,9 +60,18 @@ export async function diagnose(options: DoctorOptions = {}): Promise<Diagnosis> 
   }
 }
 
-/** The best driver is refused first, so what allows it comes first. */
-function changeOf(refused: readonly RefusedDriver[]): { readonly podSpec?: string } {
-  const podSpec = refused.find((each) => each.podSpec !== undefined)?.podSpec;
+/** Whoever has this, and a volume, has everything. */
+const OWN_PROC = "hostUsers: false, with securityContext: {procMount: Unmasked}";
+
+/** The best driver is refused first, so what allows it comes first; which ids a namespace has makes no difference. */
+function changeOf(
+  refused: readonly RefusedDriver[],
+  host?: HostReport,
+): { readonly podSpec?: string } {
+  const specs = refused.flatMap(({ podSpec }) => podSpec ?? []);
+  const isWhole = host !== undefined && (host.driver === "overlay" || host.driver === "plain");
+  const lacksVolume = specs.find((spec) => spec.startsWith("volumes:"));
+  const podSpec = isWhole ? (lacksVolume ?? (host.sharesPids ? OWN_PROC : undefined)) : specs[0];
   return podSpec === undefined ? {} : { podSpec };
 }
 

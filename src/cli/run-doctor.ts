@@ -1,5 +1,7 @@
 import { diagnose, type DoctorOptions } from "../index.js";
+import { IN_PLACE_FLAGS } from "./flags-in-place.js";
 import type { FlagName } from "./flags.js";
+import { inPlace, kanikoDirectory, storeBeside } from "./in-place.js";
 import type { ParsedFlags } from "./parse-flags.js";
 import { doctorJson, doctorText } from "./render/doctor.js";
 import { UsageError } from "./usage-error.js";
@@ -7,7 +9,13 @@ import { UsageError } from "./usage-error.js";
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Those that decide what a build may do here; the others would be read for nothing. */
-const FLAGS: readonly FlagName[] = ["driver", "store", "format", "verbosity"];
+const FLAGS: ReadonlySet<FlagName> = new Set<FlagName>([
+  "driver",
+  "store",
+  "format",
+  "verbosity",
+  ...IN_PLACE_FLAGS.map(({ name }) => name).filter((name) => name !== "materialize"),
+]);
 /** HOST_UNSUPPORTED */
 const NO_DRIVER = 69;
 
@@ -19,14 +27,16 @@ export async function runDoctor(
   signal: AbortSignal,
 ): Promise<number> {
   for (const name of [...flags.one.keys(), ...flags.many.keys()]) {
-    if (!FLAGS.includes(name)) throw new UsageError(`--${name} means nothing to tsbuild doctor`);
+    if (!FLAGS.has(name)) throw new UsageError(`--${name} means nothing to tsbuild doctor`);
   }
   // The choices were checked against the table of flags.
   const driver = flags.one.get("driver") as DoctorOptions["driver"];
-  const store = flags.one.get("store");
+  const store =
+    flags.one.get("store") ?? storeBeside(kanikoDirectory(flags, environment), environment);
   const found = await diagnose({
     ...(driver === undefined ? {} : { driver }),
     ...(store === undefined ? {} : { store }),
+    inPlace: inPlace(flags, environment),
     environment,
     signal,
   });

@@ -41,7 +41,8 @@ export function causeOf(refusal: Refusal): Cause | undefined {
 }
 
 function ofHost(): Cause {
-  return { allowedBy: "CAP_SYS_ADMIN, or user namespaces" };
+  const cause = "mounting without a user namespace takes CAP_SYS_ADMIN";
+  return { cause, allowedBy: "CAP_SYS_ADMIN, or user namespaces" };
 }
 
 /** Limits of the machine, which no Pod's spec changes. */

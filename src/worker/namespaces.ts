@@ -64,8 +64,12 @@ export function currentIdentity(): Identity {
   }
 }
 
-/** Every plan that makes sense for this user, best first. What stands in its way shows when it is tried. */
-export function plansFor(identity: Identity): readonly NamespacePlan[] {
+/**
+ * Every plan that makes sense for this user, best first. What stands in its way shows when it is tried. The last ones
+ * keep no owners. On a machine it is the namespace that comes first: it protects the user from the steps. In a
+ * container, which does that, it is proot, below which package managers work that give up their rights.
+ */
+export function plansFor(identity: Identity, isContained: boolean): readonly NamespacePlan[] {
   const { uid, gid } = identity;
   const single: IdMap = {
     uids: [{ inside: 0, outside: uid, count: 1 }],
@@ -79,6 +83,7 @@ export function plansFor(identity: Identity): readonly NamespacePlan[] {
     singleId: true,
   };
   const proot: NamespacePlan = { kind: "none", idMap: `proot-${uid}`, driver: "proot" };
+  const last = isContained ? [proot, alone] : [alone, proot];
   if (uid === 0) {
     const map = {
       uids: identityOf(readFileSync("/proc/self/uid_map", "utf8")),
@@ -92,10 +97,10 @@ export function plansFor(identity: Identity): readonly NamespacePlan[] {
       singleId: false,
     };
     const inPlace: NamespacePlan = { kind: "none", idMap: "in-place", driver: "in-place" };
-    return [{ kind: "host", idMap: "host" }, full, ...shiftedPlans(map), inPlace, alone, proot];
+    return [{ kind: "host", idMap: "host" }, full, ...shiftedPlans(map), inPlace, ...last];
   }
   const map = subordinateMap(identity);
-  if (map === undefined) return [alone, proot];
+  if (map === undefined) return last;
   const helped: NamespacePlan = {
     kind: "user",
     idMap: nameOf(map),
@@ -103,7 +108,7 @@ export function plansFor(identity: Identity): readonly NamespacePlan[] {
     writer: "helpers",
     singleId: false,
   };
-  return [helped, alone, proot];
+  return [helped, ...last];
 }
 
 /** For root without CAP_SETFCAP, who may give away every id but its own (Linux 5.12; user_namespaces(7)). */

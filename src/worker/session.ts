@@ -52,7 +52,8 @@ export async function findSession(options: ProbeOptions): Promise<Session> {
   const identity = currentIdentity();
   const refused: RefusedDriver[] = [];
   const search = { options, facts: readHostFacts(options.staging), refused };
-  const candidates = await forEmulation(plansFor(identity), options.foreign ?? []);
+  const plans = plansFor(identity, search.facts.hidesProc);
+  const candidates = await forEmulation(plans, options.foreign ?? []);
   if (!candidates.some((plan) => plan.kind !== "none" && !isSingle(plan))) {
     const because = `no subordinate ids for ${identity.name ?? identity.uid} in /etc/subuid and /etc/subgid`;
     refused.push({ driver: "overlay", because, allowedBy: SUBORDINATE_IDS });
@@ -108,7 +109,7 @@ async function trySession(
   sharesPids: boolean,
   search: Search,
 ): Promise<Session | "hides-proc" | undefined> {
-  const { options, refused } = search;
+  const { options } = search;
   const { signal } = options;
   let client: Client | undefined;
   try {
@@ -123,7 +124,7 @@ async function trySession(
     }
     for (const each of probe.refused) {
       const step = probe.canMount ? "overlay" : "mount";
-      refused.push(refusalOf(plan, { step, ...each }, search));
+      refuse(plan, { step, ...each }, search);
     }
     const driver = choose(probe, plan, options);
     if (driver !== undefined) {
@@ -131,7 +132,7 @@ async function trySession(
       const host: HostReport = {
         driver: nameOf(plan, driver),
         idMap: plan.idMap,
-        refused,
+        refused: search.refused,
         sharesPids,
         ...(memory === undefined ? {} : { memoryBytes: memory }),
       };
@@ -140,8 +141,9 @@ async function trySession(
   } catch (error) {
     await client?.[Symbol.asyncDispose]();
     if (signal.aborted) throw error;
-    const failure = { step: "namespace", because: messageOf(error), allowedBy: "" } as const;
-    refused.push(refusalOf(plan, failure, search));
+    const because = messageOf(error).replace(/^tried to talk to the worker: /, "");
+    const failure = { step: "namespace", because, allowedBy: "" } as const;
+    refuse(plan, failure, search);
     return undefined;
   }
   await client[Symbol.asyncDispose]();
@@ -184,18 +186,23 @@ function choose(
   return possible.find((name) => wanted === "auto" || nameOf(plan, name) === wanted);
 }
 
-function refusalOf(
+/** Said once, however many plans fail by it. */
+function refuse(
   plan: NamespacesPlan,
   { step, because, allowedBy }: { readonly step: Refusal["step"] } & Omit<RefusedDriver, "driver">,
-  { facts }: Search,
-): RefusedDriver {
+  { facts, refused }: Search,
+): void {
   const found = causeOf({ step, because, plan, facts });
-  return {
+  const refusal = {
     driver: nameOf(plan, "overlay"),
     because: found?.cause === undefined ? because : `${because} (${found.cause})`,
     allowedBy: found?.allowedBy ?? allowedBy,
     ...(found?.podSpec === undefined ? {} : { podSpec: found.podSpec }),
   };
+  const isKnown = refused.some(
+    (one) => one.driver === refusal.driver && one.because === refusal.because,
+  );
+  if (!isKnown) refused.push(refusal);
 }
 
 /** A driver that runs where we are: its worker's process has no namespaces of its own. */
