@@ -23,6 +23,14 @@ export function isAbsoluteWorkdir(path: string, os: string): boolean {
 }
 
 function fromDrive(path: string, os: string): string {
+  return os === "windows" ? clean(withoutDrive(path, os)) : path;
+}
+
+/**
+ * A path of the image with `/` between its parts and, of Windows, without its drive; how it ends is kept.
+ * @throws TsbuildError DOCKERFILE_INVALID for a path that no Windows image can have
+ */
+export function withoutDrive(path: string, os: string): string {
   if (os !== "windows") return path;
   const slashed = path.replaceAll("\\", "/");
   const refuse = (why: string): never => {
@@ -31,11 +39,11 @@ function fromDrive(path: string, os: string): string {
   if (/^.:$/.test(slashed)) refuse(`no relative path specified in "${path}"`);
   if (slashed.startsWith("//")) refuse("UNC paths are not supported");
   const colon = slashed.indexOf(":");
-  if (colon < 0) return clean(slashed);
+  if (colon < 0) return slashed;
   if (slashed.slice(0, colon).toLowerCase() !== "c") {
     refuse("the specified path is not on the system drive (C:)");
   }
-  return clean(slashed.slice(colon + 1));
+  return slashed.slice(colon + 1);
 }
 
 function clean(path: string): string {

@@ -15,18 +15,23 @@ import { createdNs } from "../state.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { resolveOwner } from "../user.js";
 import { expand, scopeOf, warnUnset } from "../words.js";
+import { withoutDrive } from "../workdir-path.js";
 
 /** What COPY and ADD share, with every variable put in. */
 export interface ExpandedCopy {
   readonly sources: readonly ExpandedSource[];
+  /** As history shows it. */
   readonly target: string;
+  /** Where it leads: of a Windows path, without the drive. */
+  readonly place: string;
   readonly chown: string | undefined;
   readonly chmod: string | undefined;
   readonly link: boolean;
   readonly exclude: readonly string[];
 }
 export type ExpandedSource =
-  | { readonly kind: "path"; readonly path: string }
+  /** `local`: of a Windows path, without the drive. */
+  | { readonly kind: "path"; readonly path: string; readonly local: string }
   | { readonly kind: "heredoc"; readonly name: string; readonly content: string };
 /** What sources become items with. */
 export interface ItemOptions {
@@ -71,6 +76,7 @@ export function expandCopy(instruction: Copy | Add, state: StageState, tools: To
     return value === "" ? undefined : value;
   };
   const sources = instruction.sources.map((source) => expandSourceWord(source, state, tools));
+  const shownTarget = expand(target, state, tools);
   const mode = text(chmod);
   // Here already, so that a wrong one is found before anything runs.
   if (mode !== undefined) parseChmod(mode);
@@ -80,7 +86,8 @@ export function expandCopy(instruction: Copy | Add, state: StageState, tools: To
       ...sources.filter(({ kind }) => kind === "path"),
       ...sources.filter(({ kind }) => kind === "heredoc"),
     ],
-    target: expand(target, state, tools),
+    target: shownTarget,
+    place: withoutDrive(shownTarget, state.platform.os),
     chown: text(chown),
     chmod: mode,
     // BuildKit's rule: with --chmod a linked copy is an ordinary one.
@@ -90,7 +97,11 @@ export function expandCopy(instruction: Copy | Add, state: StageState, tools: To
 }
 
 function expandSourceWord(source: CopySource, state: StageState, tools: Tools): ExpandedSource {
-  if (source.kind === "path") return { kind: "path", path: expand(source.word, state, tools) };
+  if (source.kind === "path") {
+    const path = expand(source.word, state, tools);
+    const local = isRemote(path, tools) ? path : withoutDrive(path, state.platform.os);
+    return { kind: "path", path, local };
+  }
   const { value, unset } = expandHeredoc(source.heredoc, scopeOf(state, tools));
   warnUnset(unset, state, tools);
   return { kind: "heredoc", name: source.heredoc.name, content: value };
@@ -116,7 +127,7 @@ export async function copyRequest(
   const root = await tools.tree(state.image);
   return {
     root,
-    target: copy.target,
+    target: copy.place,
     workdir: state.image.config.workingDir,
     createdNs: createdNs(tools.options),
     owner: copy.chown === undefined ? undefined : ownerOf(root, copy.chown, tools),
@@ -147,7 +158,7 @@ export async function itemsOf(
 ): Promise<readonly CopyItem[]> {
   const items: CopyItem[] = [];
   for (const source of sources) {
-    if (source.kind === "path") items.push(...(await expandSource(from, source.path, options)));
+    if (source.kind === "path") items.push(...(await expandSource(from, source.local, options)));
     else items.push(heredocItem(source.name, source.content, options.createdNs));
   }
   return items;
