@@ -49,7 +49,7 @@ const FIRST_PID_NAMESPACE = "pid:[4026531836]";
 const MACHINE_INITS = new Set(["systemd", "init", "openrc-init", "runit", "procd", "shepherd"]);
 /** Directories that a system has: nobody's home, but everybody's. */
 const SYSTEM_DIRECTORIES =
-  /^\/(|bin|boot|dev|etc|home|lib\w*|media|mnt|opt|proc|root|run|s?bin|srv|sys|tmp|usr(\/\w+)?|var(\/\w+)?)$/;
+  /^(\/(boot|dev|etc|home|lib\w*|media|mnt|opt|proc|root|run|s?bin|srv|sys|tmp|usr(\/\w+)?|var(\/\w+)?))?$/;
 /** Filesystems that only a container's runtime makes a root of; a live system has its own first process. */
 const CONTAINER_ROOTS = new Set(["overlay", "fuse.fuse-overlayfs", "aufs", "9p", "virtiofs"]);
 const CONTAINER_CGROUPS =
