@@ -5,6 +5,7 @@ import { storeFailure } from "./failure.js";
 /** Its owner may do everything, the group may pass. */
 const PASSABLE = 0o710;
 const READABLE = 0o644;
+const SHARED = 0o770;
 
 /** The directories of a store that somebody is let into. */
 export interface Doors {
@@ -34,7 +35,12 @@ export async function admitTo(
   }
   await open(blobs, () => makeReadable(blobs));
   for (const path of rooms) await open(path, () => chown(path, uid, gid));
-  await open(staging, () => give(staging, { uid, gid }));
+  await open(staging, async () => {
+    for (const name of await readdir(staging)) await give(join(staging, name), { uid, gid });
+    // By the group we keep what is no longer ours: without CAP_DAC_OVERRIDE root is nobody special.
+    await chmod(staging, SHARED);
+    await chown(staging, uid, process.getegid?.() ?? 0);
+  });
 }
 
 interface Owner {

@@ -32,7 +32,7 @@ export function causeOf(refusal: Refusal): Cause | undefined {
     case "namespace":
       return refusal.plan.kind === "host" ? ofHost() : (ofSysctls(refusal) ?? ofNamespace(refusal));
     case "mount":
-      return ofModules(refusal) ?? ofSeccomp(refusal);
+      return ofSysctls(refusal) ?? ofModules(refusal) ?? ofSeccomp(refusal);
     case "overlay":
       return ofOverlay(refusal);
     default:
