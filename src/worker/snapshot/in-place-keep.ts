@@ -12,9 +12,9 @@ export interface KeepRules {
 /** Asked with paths of changes: relative to "/", without symlinks. */
 export interface Keep {
   /** Never deleted, written by a layer or put into one. */
-  isKept(path: string): boolean;
+  readonly isKept: (path: string) => boolean;
   /** A directory that has to stay, for something kept is below it or may come to be there. */
-  holdsKept(path: string): boolean;
+  readonly holdsKept: (path: string) => boolean;
 }
 
 /** Where deleted names are kept for a step's time when no better place is on their filesystem. */
