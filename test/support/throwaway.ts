@@ -18,6 +18,7 @@ export interface ThrowawayOptions extends Pick<RunOptions, "timeoutMs" | "onStar
   readonly env?: Readonly<Record<string, string>>;
 }
 
+const UNSHARE = ["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "--"];
 /** Nothing is done to the machine's own root: the script ends at its first failure, before it enters anything. */
 const SCRIPT = `set -eu
 mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$DIR/upper,workdir=$DIR/work" "$DIR/root"
@@ -73,10 +74,7 @@ export async function throwaway(
       const inside = [busybox, "env", "-i", ...variables.map((pair) => pair.join("=")), ...argv];
       return run(
         "unshare",
-        [
-          ...["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "--"],
-          ...["sh", "-c", SCRIPT, "sh", ...inside],
-        ],
+        [...UNSHARE, "sh", "-c", SCRIPT, "sh", ...inside],
         {
           ...options,
           env: {
