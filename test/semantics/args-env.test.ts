@@ -168,6 +168,18 @@ describeUnless(LACKS, "variables", () => {
     expect(JSON.stringify(built.config)).not.toContain("http://p:1");
   });
 
+  test("the proxies of build args go before those of ENV, an empty one does not", async () => {
+    await bench.build(
+      [
+        "FROM busybox",
+        "ENV http_proxy=http://image:1 FTP_PROXY=http://image:2",
+        'RUN [ "$http_proxy $HTTP_PROXY" = "http://p:1 http://p:1" ]',
+        'RUN [ "$FTP_PROXY" = http://image:2 ]',
+      ],
+      { buildArgs: { HTTP_PROXY: "http://p:1", ftp_proxy: "" } },
+    );
+  });
+
   test("a declared proxy is an ARG like any other", async () => {
     const built = await bench.build(
       ["FROM busybox", "ARG HTTP_PROXY", "RUN true", "LABEL seen=$HTTP_PROXY"],

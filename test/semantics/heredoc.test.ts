@@ -126,6 +126,20 @@ describeUnless(LACKS, "heredocs", () => {
     expect(failed.output).toContain("went on");
   });
 
+  test("a name that is a path leads nowhere but into the destination", async () => {
+    const built = await bench.build([
+      "FROM busybox",
+      "COPY <<../../up <<x/../inside /d/",
+      "up",
+      "../../up",
+      "inside",
+      "x/../inside",
+    ]);
+    expect([...(built.layers[1]?.keys() ?? [])].toSorted()).toEqual(["d", "d/inside", "d/up"]);
+    const failed = await bench.fails(["FROM busybox", "COPY <<x/y /d/", "1", "x/y"]);
+    expect(failed.message).toMatch(/Dockerfile:2.*heredoc <<x\/y/);
+  });
+
   test("one that does not end is an error", async () => {
     const failed = await bench.fails(["FROM busybox", "RUN <<EOF", "echo"]);
     expect(failed.message).toMatch(/unterminated heredoc/);

@@ -164,7 +164,16 @@ export async function itemsOf(
   return items;
 }
 
-function heredocItem(name: string, content: string, mtimeNs: bigint): CopyItem {
+/** Its name is a path from the root, as with BuildKit: nothing in it leads out of the destination. */
+function heredocItem(written: string, content: string, mtimeNs: bigint): CopyItem {
+  const name = posix.normalize(`/${written}`).slice(1).replace(/\/$/, "");
+  if (name === "" || name.includes("/")) {
+    throw new TsbuildError(
+      "DOCKERFILE_INVALID",
+      `tried to copy the heredoc <<${written}: ${name === "" ? "it names no file" : "its directory does not exist"}`,
+      { hint: "name the directory in the destination, and the file alone behind <<" },
+    );
+  }
   return { kind: "file", name, entry: memoryEntry(new TextEncoder().encode(content), { mtimeNs }) };
 }
 

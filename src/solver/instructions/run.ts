@@ -124,7 +124,7 @@ function foreign(state: StageState, { options }: Tools): Pick<StepSpec, "archite
   return architecture === options.buildPlatform.architecture ? {} : { architecture };
 }
 
-/** ENV and ARG, the proxies that build args name (in both cases), PATH and HOME. None of the builder's own. */
+/** ENV and ARG, upon them the proxies that build args name (in both cases), PATH and HOME. None of the builder's own. */
 function environment(state: StageState, tools: Tools, home: string): Map<string, string> {
   const env = new Map<string, string>();
   if (!state.env.has("PATH")) env.set("PATH", DEFAULT_PATH);
@@ -132,8 +132,8 @@ function environment(state: StageState, tools: Tools, home: string): Map<string,
   const args = [...tools.options.buildArgs].sort(([a], [b]) => (a < b ? -1 : 1));
   for (const proxy of PROXIES) {
     const given = args.findLast(([name]) => name.toUpperCase() === proxy)?.[1];
-    if (given === undefined) continue;
-    for (const name of [proxy, proxy.toLowerCase()]) if (!env.has(name)) env.set(name, given);
+    if (given === undefined || given === "") continue;
+    env.set(proxy, given).set(proxy.toLowerCase(), given);
   }
   if (!env.has("HOME")) env.set("HOME", home);
   return env;
