@@ -7,6 +7,7 @@ import type { SparseMap } from "./tar/sparse.js";
 import type { TarHeader } from "./tar/writer.js";
 
 const HEAD = 5; // bytes
+const MAX_DEVICE = 0xffff_ffff;
 const RESIDENT = 1024 * 1024; // bytes
 /** A kilobyte for each of a million links: nothing that is meant to be used comes near it. */
 const MAX_LENGTH = 2 ** 30; // bytes
@@ -88,8 +89,8 @@ function* attributesOf(entry: TarHeader, sparse: SparseMap | undefined): Generat
     yield attribute(ATTRIBUTE.linkTarget, encodeName(entry.linkTarget ?? ""));
   if (entry.type === "char" || entry.type === "block") {
     const device = Buffer.alloc(8);
-    device.writeUInt32LE(entry.devMajor ?? 0, 0);
-    device.writeUInt32LE(entry.devMinor ?? 0, 4);
+    device.writeUInt32LE(Math.min(entry.devMajor ?? 0, MAX_DEVICE), 0);
+    device.writeUInt32LE(Math.min(entry.devMinor ?? 0, MAX_DEVICE), 4);
     yield attribute(ATTRIBUTE.device, device);
   }
   for (const [name, value] of entry.xattrs) {

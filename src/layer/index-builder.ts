@@ -18,7 +18,7 @@ import {
   REPLACES,
 } from "./index-format.js";
 import { RecordTable } from "./index-records.js";
-import { decodeName, encodeName } from "./path-bytes.js";
+import { decodeName } from "./path-bytes.js";
 import type { SparseMap } from "./tar/sparse.js";
 import type { TarHeader } from "./tar/writer.js";
 
@@ -56,7 +56,7 @@ export class IndexBuilder {
   find(path: string): number | undefined {
     if (path === "") return ROOT;
     const parent = this.#findDirectory(parentOf(path));
-    return parent === undefined ? undefined : this.#table.find(parent, keyOf(nameOf(path)));
+    return parent === undefined ? undefined : this.#table.find(parent, nameOf(path));
   }
 
   typeOf(node: number): NodeType {
@@ -105,7 +105,7 @@ export class IndexBuilder {
     if (path === "") return ROOT;
     const parent = this.directory(parentOf(path), made);
     if (parent === undefined) return undefined;
-    const key = keyOf(nameOf(path));
+    const key = nameOf(path);
     const found = this.#table.find(parent, key);
     if (found !== undefined && this.typeOf(found) === "directory") {
       this.#lastDirectory = { path, node: found };
@@ -165,7 +165,7 @@ export class IndexBuilder {
   whiteout(path: string): void {
     this.#entries += 1;
     const parent = this.#parent(path);
-    const key = keyOf(nameOf(path));
+    const key = nameOf(path);
     const found = this.#table.find(parent, key);
     if (found !== undefined) {
       if (this.typeOf(found) !== "whiteout") this.#setFlag(found, REPLACES);
@@ -193,7 +193,7 @@ export class IndexBuilder {
     const what = "a layer's index";
     this.#table.freeze();
     this.#attributes.freeze();
-    const { order, firstChild } = this.#arrange();
+    const order = this.#arrange();
     writeAll(fd, Buffer.alloc(HEADER_SIZE), what);
     let sum = 0;
     const put = (bytes: Uint8Array): void => {
@@ -201,9 +201,13 @@ export class IndexBuilder {
       writeAll(fd, bytes, what);
     };
     const buffer = Buffer.allocUnsafe(Math.min(BATCH, order.length) * RECORD_SIZE);
+    // Directories come in the order in which their children do.
+    let firstChild = 1;
     for (let start = 0; start < order.length; start += BATCH) {
       const batch = order.subarray(start, start + BATCH);
-      batch.forEach((node, i) => this.#copyRecord(node, buffer, i * RECORD_SIZE, firstChild));
+      for (const [i, node] of batch.entries()) {
+        firstChild = this.#copyRecord(node, buffer, i * RECORD_SIZE, firstChild);
+      }
       put(buffer.subarray(0, batch.length * RECORD_SIZE));
     }
     for (const names of this.#table.names.pieces()) put(names);
@@ -220,34 +224,35 @@ export class IndexBuilder {
     writeAll(fd, header, what, 0);
   }
 
-  #copyRecord(node: number, to: Buffer, at: number, firstChild: Uint32Array): void {
+  /** Gives what is the first child of the next directory. */
+  #copyRecord(node: number, to: Buffer, at: number, firstChild: number): number {
     const start = this.#table.at(node);
     this.#table.chunkOf(node).copy(to, at, start, start + RECORD_SIZE);
-    if (this.typeOf(node) === "directory")
-      to.writeUInt32LE(firstChild[node] ?? 0, at + FIELD.firstChild);
+    if (this.typeOf(node) !== "directory") return firstChild;
+    const children = to.readUInt32LE(at + FIELD.children);
+    to.writeUInt32LE(children === 0 ? 0 : firstChild, at + FIELD.firstChild);
+    return firstChild + children;
   }
 
   /** Breadth first, each directory's children by their bytes. */
-  #arrange(): { readonly order: Uint32Array; readonly firstChild: Uint32Array } {
+  #arrange(): Uint32Array {
     const order = new Uint32Array(this.#table.count);
-    const firstChild = new Uint32Array(this.#table.count);
     let end = 1;
     for (let i = 0; i < end; i++) {
       const node = order[i] ?? ROOT;
       if (this.typeOf(node) !== "directory") continue;
       const children = this.#table.sortedChildren(node);
-      firstChild[node] = end;
       order.set(children, end);
       end += children.length;
     }
-    return { order: order.subarray(0, end), firstChild };
+    return order.subarray(0, end);
   }
 
   #findDirectory(path: string): number | undefined {
     if (path === this.#lastDirectory.path) return this.#lastDirectory.node;
     if (path === "") return ROOT;
     const parent = this.#findDirectory(parentOf(path));
-    const node = parent === undefined ? undefined : this.#table.find(parent, keyOf(nameOf(path)));
+    const node = parent === undefined ? undefined : this.#table.find(parent, nameOf(path));
     return node !== undefined && this.typeOf(node) === "directory" ? node : undefined;
   }
 
@@ -264,7 +269,7 @@ export class IndexBuilder {
       return ROOT;
     }
     const parent = this.#parent(path);
-    const key = keyOf(nameOf(path));
+    const key = nameOf(path);
     if (key.length > LONGEST_NAME || this.#table.names.length > MAX_NAMES)
       throw new TsbuildError(
         "STORE_FAILED",
@@ -320,9 +325,4 @@ export class IndexBuilder {
     this.#table.chunkOf(node)[this.#table.at(node) + FIELD.flags] =
       this.#byte(node, FIELD.flags) & ~flag;
   }
-}
-
-/** The form in which the table looks a name up: UTF-8 goes as text, escaped bytes as what they are. */
-function keyOf(name: string): Buffer | string {
-  return /[\udc80-\udcff]/.test(name) ? encodeName(name) : name;
 }

@@ -3,6 +3,7 @@ import { ByteLog } from "../internal/byte-log.js";
 import { PagedBytes } from "../internal/paged-bytes.js";
 import type { SpillFile } from "../internal/spill-file.js";
 import { FIELD, RECORD_SIZE } from "./index-format.js";
+import { encodeName } from "./path-bytes.js";
 import { sortByName } from "./sort-names.js";
 
 /** What a node needs while it is being built, behind its record. */
@@ -10,20 +11,23 @@ const NEXT_SIBLING = RECORD_SIZE;
 const PARENT = RECORD_SIZE + 4;
 const STRIDE = RECORD_SIZE + 8;
 const PER_PAGE = 1 << 10;
-const RESIDENT_PAGES = 128;
-const RESIDENT_NAMES = 4 * 1024 * 1024; // bytes
+/** Bytes of records that stay in memory, unless the user of a table knows better. */
+const RESIDENT = 4 * 1024 * 1024;
+const NAMES_PER_RECORDS = 0.5;
 const NONE = 0xffff_ffff;
+const ESCAPED = /[\udc80-\udcff]/;
 
 /**
  * The nodes of an index, or of any other tree, while they arrive: packed records, names beside them, and a hash table
- * from (parent, name) to node. Of records and names, 12 MiB stay in memory, enough for most layers; of a million nodes
- * the rest is in the spill file, and 12 bytes of each here.
+ * from (parent, name) to node. Of records and names, 6 MiB stay in memory, enough for most layers; of a million nodes
+ * the rest is in the spill file, and 10 bytes of each here.
  */
 export class RecordTable {
   readonly #records: PagedBytes;
   readonly #names: ByteLog;
   #count = 0;
-  #buckets = new Uint32Array(1 << 12).fill(NONE);
+  /** Half as many as nodes. */
+  #buckets = new Uint32Array(1 << 11).fill(NONE);
   #hashes = new Uint32Array(1 << 12);
   /** Of a node that was forgotten: itself. */
   #nextInBucket = new Uint32Array(1 << 12);
@@ -32,10 +36,11 @@ export class RecordTable {
   #scratch = Buffer.allocUnsafe(1024);
   #scratchLength = 0;
 
-  constructor(spill: SpillFile) {
-    const limits = { pageSize: PER_PAGE * STRIDE, resident: RESIDENT_PAGES };
-    this.#records = new PagedBytes(spill, limits);
-    this.#names = new ByteLog(spill, RESIDENT_NAMES);
+  /** @param resident Bytes of records that stay in memory; of names, half as many do. */
+  constructor(spill: SpillFile, resident: number = RESIDENT) {
+    const pageSize = PER_PAGE * STRIDE;
+    this.#records = new PagedBytes(spill, { pageSize, resident: Math.ceil(resident / pageSize) });
+    this.#names = new ByteLog(spill, resident * NAMES_PER_RECORDS);
   }
 
   get count(): number {
@@ -101,8 +106,8 @@ export class RecordTable {
     return this.#names.view(chunk.readUInt32LE(at), chunk.readUInt16LE(at + FIELD.nameLength));
   }
 
-  /** The child with these bytes as its name; `undefined` when there is none. */
-  find(parent: number, name: Buffer | string): number | undefined {
+  /** The child with this name; `undefined` when there is none. */
+  find(parent: number, name: string): number | undefined {
     this.#load(name);
     const hash = this.#hash(parent);
     let node = this.#buckets[hash & (this.#buckets.length - 1)] ?? NONE;
@@ -115,7 +120,7 @@ export class RecordTable {
   }
 
   /** Adds a child that is not there yet; every field but its name is 0. The first node of all is the root. */
-  add(parent: number, name: Buffer | string): number {
+  add(parent: number, name: string): number {
     this.#load(name);
     const node = this.#count;
     if (node % PER_PAGE === 0) this.#records.add();
@@ -150,14 +155,12 @@ export class RecordTable {
     }
   }
 
-  #load(name: Buffer | string): void {
-    if (typeof name !== "string") {
-      if (name.length > this.#scratch.length) this.#scratch = Buffer.allocUnsafe(name.length);
-      this.#scratchLength = name.copy(this.#scratch);
-      return;
-    }
+  /** UTF-8 goes as text, escaped bytes as what they are. */
+  #load(name: string): void {
     if (name.length * 3 > this.#scratch.length) this.#scratch = Buffer.allocUnsafe(name.length * 3);
-    this.#scratchLength = this.#scratch.write(name);
+    this.#scratchLength = ESCAPED.test(name)
+      ? encodeName(name).copy(this.#scratch)
+      : this.#scratch.write(name);
   }
 
   #isLoaded(node: number): boolean {
@@ -205,7 +208,7 @@ export class RecordTable {
     this.#hashes = hashes;
     const before = this.#nextInBucket;
     this.#nextInBucket = new Uint32Array(length);
-    this.#buckets = new Uint32Array(length).fill(NONE);
+    this.#buckets = new Uint32Array(length / 2).fill(NONE);
     // The last one is being added, the first one is in no bucket.
     for (let node = 1; node < this.#count - 1; node++) {
       if (before[node] === node) this.#nextInBucket[node] = node;

@@ -26,6 +26,6 @@ export { type DecompressOptions, decompress } from "./compression/decompress.js"
 export { type ArchiveCompression, SNIFF_LENGTH, sniffCompression } from "./compression/sniff.js";
 export { TarReader, type TarEntry, type TarHandler, type TarReaderOptions } from "./tar/reader.js";
 export { TRAILER, type TarHeader, bodyPadding, tarHeader } from "./tar/writer.js";
-export { RecordTable } from "./index-records.js";
+export { PathTree } from "./path-tree.js";
 export { cleanPath } from "./entry-path.js";
 export { compareNames, decodeName, encodeName } from "./path-bytes.js";

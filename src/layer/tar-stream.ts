@@ -23,6 +23,7 @@ export class TarStream {
   /** The node of the first name of each file that has several. */
   readonly #linkGroups = new Map<string, number>();
   readonly #extra: Buffer = Buffer.alloc(1);
+  readonly #scratch: Buffer = Buffer.alloc(512);
   #take: () => Buffer = () => this.#extra;
   #block: Buffer = this.#extra;
   #filled = 0;
@@ -79,7 +80,7 @@ export class TarStream {
       size: 0,
       xattrs: NO_XATTRS,
     } as const;
-    yield* this.#put(tarHeader(header));
+    yield* this.#put(tarHeader(header, this.#scratch));
   }
 
   *#write(path: string, entry: FileEntry): Generator<FilledBlock, void, void> {
@@ -96,7 +97,7 @@ export class TarStream {
         return yield* this.#link(path, entry, { path: entry.linkTarget ?? "", node });
     }
     const header = this.#header(path, entry);
-    const bytes = tarHeader(header);
+    const bytes = tarHeader(header, this.#scratch);
     const node = this.#index.add({ ...header, path }, this.#offset + bytes.length);
     if (group !== undefined) this.#linkGroups.set(group, node);
     yield* this.#put(bytes);

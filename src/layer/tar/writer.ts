@@ -49,9 +49,10 @@ export function bodyPadding(size: number): number {
  * The bytes of an entry's header: ustar, preceded by a PAX extended header only when something does not fit (long or
  * non-ASCII names, large numbers, fractions of a second, xattrs). The same entry gives the same bytes everywhere: no
  * user or group names, xattrs in the order of their names.
+ * @param scratch 512 bytes that the result may be in: a million headers of their own would wait for the garbage collector.
  * @throws TsbuildError STORE_FAILED for what no archive can hold.
  */
-export function tarHeader(entry: TarHeader): Uint8Array {
+export function tarHeader(entry: TarHeader, scratch?: Buffer): Uint8Array {
   const flag = FLAGS[entry.type];
   if (flag === undefined) throw refuse(entry, "a socket has no place in an archive");
   const records: Buffer[] = [];
@@ -64,7 +65,7 @@ export function tarHeader(entry: TarHeader): Uint8Array {
   if (link.length > 100 || !isAscii(link)) records.push(paxRecord("linkpath", link));
   addNumbers(records, entry);
   addXattrs(records, entry);
-  if (records.length === 0) return ustarBlock(entry, flag, split ?? [EMPTY, name], link);
+  if (records.length === 0) return ustarBlock(entry, flag, split ?? [EMPTY, name], link, scratch);
   const body = Buffer.concat(records);
   const out = Buffer.alloc(BLOCK + body.length + bodyPadding(body.length) + BLOCK);
   const extension = {
@@ -114,9 +115,9 @@ function ustarBlock(
   flag: string,
   name: readonly [Uint8Array, Uint8Array],
   link: Uint8Array,
+  scratch: Buffer = Buffer.allocUnsafe(BLOCK),
 ): Buffer {
-  // From the pool: a million headers of their own would wait for the garbage collector.
-  const block = Buffer.allocUnsafe(BLOCK).fill(0);
+  const block = scratch.fill(0);
   block.set(name[1].subarray(0, 100), 0);
   writeOctal(block, 100, 8, entry.mode & 0o7777);
   writeOctal(block, 108, 8, entry.uid > MAX_OCTAL_7 ? 0 : entry.uid);

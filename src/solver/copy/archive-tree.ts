@@ -1,10 +1,11 @@
 import { TsbuildError } from "../../errors.js";
-import { compareBytes } from "../../internal/compare-bytes.js";
+import { PathTree } from "../../layer/index.js";
 import { resolvePath } from "../../oci/resolve-path.js";
-import type { FileEntry, Tree } from "../../oci/tree.js";
-import type { Archive, ArchiveEntry } from "./archive.js";
+import type { FileEntry, FileReader, Tree } from "../../oci/tree.js";
+import type { Archive } from "./archive.js";
 import { shown, type Contributor } from "./contributor.js";
-import { directoryEntry, transformed } from "./entries.js";
+import { directoryEntry, transformed, type Transform } from "./entries.js";
+import type { LoggedEntry } from "./entry-log.js";
 import { baseName, cleanRelative, join, parentOf } from "./paths.js";
 import type { Plan } from "./plan.js";
 import type { CopyRequest, Owner } from "./types.js";
@@ -14,7 +15,7 @@ const ROOT: Owner = { uid: 0, gid: 0 };
 const LONGEST_PATH = 4095; // bytes
 const LONGEST_NAME = 255; // bytes
 /** What is known of paths before the archive; forgotten when it is full, never wrong. */
-const MAX_REMEMBERED = 16_384;
+const MAX_REMEMBERED = 2048;
 /** Characters of a name in a message. */
 const MAX_SHOWN = 200;
 
@@ -33,58 +34,109 @@ export function placeArchive(
   const made = directoryEntry(0o755, request.owner ?? ROOT, request.createdNs);
   const at = plan.makeDirectories(directory, () => made);
   const order = plan.nextOrder();
-  const unpacking = new Unpacking(plan, at, request.createdNs);
-  const transform = { owner: request.owner, chmod: undefined, item: order };
-  for (const { name, entry } of archive.entries) {
-    unpacking.add({ name, entry: transformed(entry, transform) }, order);
-  }
-  plan.put(at, contributorOf(unpacking.top, order));
+  const { owner, createdNs } = request;
+  const transform = { owner, chmod: undefined, item: order };
+  const unpacking = new Unpacking(plan, archive, { at, createdNs, transform });
+  for (const place of archive.entries) unpacking.add(place);
+  plan.put(at, unpacking.finish());
 }
 
-/** What the archive has put at a path, and below it. */
-interface Node {
-  /** Absent: a directory that was there before and stays as it is. */
-  entry: FileEntry | undefined;
-  /** What was in the directory before is gone. */
-  opaque: boolean;
-  /** Absent: there are none. A million files are no million empty maps. */
-  children: Map<string, Node> | undefined;
+/** An entry at a path. */
+interface Kept {
+  readonly entry: FileEntry;
+  /** What the log says of it; absent: it was there before the archive. */
+  readonly logged?: LoggedEntry;
 }
 
-/** The archive's entries upon what the plan has so far. As a tree it is what a chroot to the directory would show. */
+interface UnpackOptions {
+  /** Where in the plan. */
+  readonly at: string;
+  readonly createdNs: bigint;
+  readonly transform: Transform;
+}
+
+const TOP = 0;
+
+/**
+ * The archive's entries upon what the plan has so far. As a tree it is what a chroot to the directory would show. A node
+ * with a number has what the log has there; one without is a directory that was there before and stays as it is.
+ */
 class Unpacking implements Tree {
-  readonly top: Node = { entry: undefined, opaque: false, children: undefined };
   readonly #plan: Plan;
-  readonly #at: string;
-  readonly #createdNs: bigint;
+  readonly #archive: Archive;
+  readonly #options: UnpackOptions;
+  readonly #tree: PathTree;
   /** The plan's own entries below the directory: it does not change meanwhile, and finding one takes a walk from the root. */
   readonly #known = new Map<string, FileEntry | undefined>();
+  /** Files of the plan that the archive names again. */
+  readonly #foreign: Pick<FileEntry, "open">[] = [];
   /** Where the last entry's parent really is: most entries follow their neighbours. */
   #lastParent: { readonly written: string; readonly real: string } | undefined;
   #links = 0;
 
-  constructor(plan: Plan, at: string, createdNs: bigint) {
+  constructor(plan: Plan, archive: Archive, options: UnpackOptions) {
     this.#plan = plan;
-    this.#at = at;
-    this.#createdNs = createdNs;
+    this.#archive = archive;
+    this.#options = options;
+    this.#tree = new PathTree(archive.spill);
   }
 
-  add({ name, entry }: ArchiveEntry, order: number): void {
+  add(place: number): void {
+    const logged = this.#archive.log.at(place);
+    const { name } = logged;
+    const { entry } = this.#kept(logged);
     const path = cleanRelative(name);
     // The directory itself keeps what it is.
     if (path === "") return;
     const parent = this.#makeParents(parentOf(path), name);
-    const place = join(parent, baseName(path));
-    const wrong = impossible(join(this.#at, place), entry);
+    const at = join(parent, baseName(path));
+    const wrong = impossible(join(this.#options.at, at), entry);
     if (wrong !== undefined) throw failure(name, wrong);
-    if (entry.type === "hardlink") this.#link(place, entry, name, order);
-    else this.#write(place, entry);
+    if (entry.type === "hardlink") this.#link(at, entry, name);
+    else this.#write(at, entry.type, place);
+  }
+
+  /** What there is at the directory, once everything is added. */
+  finish(): Contributor {
+    this.#tree.freeze();
+    return this.#contributor(TOP);
+  }
+
+  #contributor(node: number): Contributor {
+    const { item } = this.#options.transform;
+    const place = this.#tree.reference(node);
+    return {
+      order: item,
+      entry:
+        place === undefined
+          ? directoryEntry(0o755, ROOT, 0n)
+          : this.#kept(this.#archive.log.at(place)).entry,
+      rule: place === undefined ? "keep" : "replace",
+      opaque: this.#tree.isOpaque(node),
+      names: () => this.#tree.names(node),
+      child: (name) => {
+        const child = this.#tree.find(node, name);
+        return child === undefined ? undefined : this.#contributor(child);
+      },
+    };
+  }
+
+  /** An entry of the log as it is written. */
+  #kept(logged: LoggedEntry): Kept {
+    const { entry, content, linkGroup, made } = logged;
+    const { transform } = this.#options;
+    const foreign = made && content < 0 ? this.#foreign[-1 - content] : undefined;
+    const whole: FileEntry = {
+      ...entry,
+      ...(linkGroup === 0 ? {} : { linkGroup: `${transform.item}:archive:${linkGroup}` }),
+      ...(entry.type === "file" ? { open: () => this.#archive.open(content, entry.size) } : {}),
+      ...foreign,
+    };
+    return { entry: made ? whole : transformed(whole, transform), logged };
   }
 
   lstat(path: string): FileEntry | undefined {
-    const found = this.#find(path);
-    if (found === undefined) return undefined;
-    return found.node?.entry ?? (found.visible ? this.#before(path) : undefined);
+    return this.#look(path)?.entry;
   }
 
   /** Links are followed one by one: nothing asks for names or content. */
@@ -96,14 +148,26 @@ class Unpacking implements Tree {
     return undefined;
   }
 
+  #look(path: string): Kept | undefined {
+    const found = this.#find(path);
+    if (found === undefined) return undefined;
+    const place = found.node === undefined ? undefined : this.#tree.reference(found.node);
+    if (place !== undefined) return this.#kept(this.#archive.log.at(place));
+    const entry = found.visible ? this.#before(path) : undefined;
+    return entry === undefined ? undefined : { entry };
+  }
+
   /** The node of a path, and whether what was there before can still be seen. */
-  #find(path: string): { readonly node: Node | undefined; readonly visible: boolean } | undefined {
-    let node: Node | undefined = this.top;
+  #find(
+    path: string,
+  ): { readonly node: number | undefined; readonly visible: boolean } | undefined {
+    let node: number | undefined = TOP;
     let visible = true;
     for (const name of path === "" ? [] : path.split("/")) {
-      if (node?.opaque === true) visible = false;
-      if (node?.entry !== undefined && node.entry.type !== "directory") return undefined;
-      node = node?.children?.get(name);
+      if (node === undefined) break;
+      if (this.#tree.isOpaque(node)) visible = false;
+      if (!this.#tree.isDirectory(node)) return undefined;
+      node = this.#tree.find(node, name);
     }
     return { node, visible };
   }
@@ -111,7 +175,7 @@ class Unpacking implements Tree {
   #before(path: string): FileEntry | undefined {
     if (this.#known.has(path)) return this.#known.get(path);
     const missing = path !== "" && this.#before(parentOf(path))?.type !== "directory";
-    const found = missing ? undefined : this.#plan.lstat(join(this.#at, path));
+    const found = missing ? undefined : this.#plan.lstat(join(this.#options.at, path));
     if (this.#known.size >= MAX_REMEMBERED) this.#known.clear();
     this.#known.set(path, found);
     return found;
@@ -136,46 +200,66 @@ class Unpacking implements Tree {
     for (const part of real === "" ? [] : real.split("/")) {
       directory = join(directory, part);
       if (this.lstat(directory) !== undefined) continue;
-      this.#write(directory, directoryEntry(0o755, ROOT, this.#createdNs));
+      const entry = directoryEntry(0o755, ROOT, this.#options.createdNs);
+      this.#write(directory, entry.type, this.#make({ entry, content: 0, linkGroup: 0 }));
     }
     if (this.lstat(real)?.type !== "directory")
       throw failure(name, "a parent of it is no directory");
     return real;
   }
 
-  #write(path: string, entry: FileEntry): void {
-    const there = this.lstat(path);
-    const node = this.#nodeAt(path);
-    // The last parent may have led through it.
-    if (entry.type !== "directory" && there !== undefined) this.#lastParent = undefined;
-    if (entry.type !== "directory") {
-      node.children = undefined;
-      node.opaque = false;
-    } else if (there !== undefined && there.type !== "directory") {
-      // A directory of before that was replaced and comes back has lost its content.
-      const visible = this.#find(path)?.visible === true;
-      node.opaque = visible && this.#before(path)?.type === "directory";
-    }
-    node.entry = entry;
+  /** Adds to the log what the archive does not have as it is. */
+  #make(entry: Pick<LoggedEntry, "entry" | "content" | "linkGroup">): number {
+    return this.#archive.log.add({ name: "", made: true, ...entry });
   }
 
-  #link(path: string, link: FileEntry, name: string, order: number): void {
+  #write(path: string, type: FileEntry["type"], place: number): void {
+    const there = this.#look(path);
+    const isDirectory = type === "directory";
+    // The last parent may have led through it.
+    if (!isDirectory && there !== undefined) this.#lastParent = undefined;
+    let opaque = false;
+    if (isDirectory && there?.entry.type === "directory") {
+      const { node } = this.#find(path) ?? {};
+      opaque = node !== undefined && this.#tree.isOpaque(node);
+    } else if (isDirectory && there !== undefined) {
+      // A directory of before that was replaced and comes back has lost its content.
+      opaque = this.#find(path)?.visible === true && this.#before(path)?.type === "directory";
+    }
+    const node = this.#nodeAt(path);
+    this.#tree.set(
+      node,
+      place,
+      isDirectory ? (opaque ? "opaque directory" : "directory") : "other",
+    );
+  }
+
+  #link(path: string, link: FileEntry, name: string): void {
     const named = cleanRelative(link.linkTarget ?? "");
     const target = this.#resolveLast(named, name);
-    const file = this.lstat(target);
-    if (file === undefined)
+    const found = this.#look(target);
+    if (found === undefined)
       throw failure(name, `the file ${shown(named)} that it links to is missing`);
+    const { entry: file, logged } = found;
     if (file.type === "directory") throw failure(name, `${shown(named)} is a directory`);
     if (target === path) return;
     if (file.type === "file" && file.open === undefined) {
       throw failure(name, `the file ${shown(named)} that it links to is in an earlier layer`);
     }
     // Other names that the file had below this layer stay what they are: a copy is made of it, as overlayfs does.
-    const known = this.#find(target)?.node?.entry?.linkGroup;
-    const linkGroup = known ?? `${order}:archive:${this.#links++}`;
-    const shared = relinked(file, link, linkGroup);
-    this.#write(target, shared);
-    this.#write(path, shared);
+    const known = logged?.linkGroup ?? 0;
+    const place = this.#make({
+      entry: relinked(file, link),
+      content: logged?.content ?? this.#keepForeign(file),
+      linkGroup: known > 0 || file.type === "symlink" ? known : ++this.#links,
+    });
+    this.#write(target, file.type, place);
+    this.#write(path, file.type, place);
+  }
+
+  /** Where the log can find what it cannot hold. */
+  #keepForeign(file: FileEntry): number {
+    return -this.#foreign.push(file.open === undefined ? {} : { open: () => openAgain(file) });
   }
 
   /** Links above the last component are followed, the last one is not: link(2). */
@@ -187,41 +271,24 @@ class Unpacking implements Tree {
     }
   }
 
-  #nodeAt(path: string): Node {
-    let node = this.top;
-    for (const name of path.split("/")) {
-      let next: Node | undefined = node.children?.get(name);
-      if (next === undefined) {
-        next = { entry: undefined, opaque: false, children: undefined };
-        node.children ??= new Map();
-        node.children.set(name, next);
-      }
-      node = next;
-    }
+  #nodeAt(path: string): number {
+    let node = TOP;
+    for (const name of path.split("/")) node = this.#tree.make(node, name);
     return node;
   }
 }
 
+function openAgain(file: FileEntry): FileReader {
+  if (file.open === undefined) throw new TsbuildError("INTERNAL", "there is nothing to open");
+  return file.open();
+}
+
 /** The entry that names a file again describes it anew: the last description holds, as with BuildKit. A symlink takes its owner alone. */
-function relinked(file: FileEntry, link: FileEntry, linkGroup: string): FileEntry {
+function relinked(file: FileEntry, link: FileEntry): FileEntry {
   const { uid, gid, mode, mtimeNs } = link;
   if (file.type === "symlink") return { ...file, uid, gid };
   const xattrs = link.xattrs.size === 0 ? file.xattrs : new Map([...file.xattrs, ...link.xattrs]);
-  return { ...file, uid, gid, mode, mtimeNs, xattrs, linkGroup };
-}
-
-function contributorOf(node: Node, order: number): Contributor {
-  return {
-    order,
-    entry: node.entry ?? directoryEntry(0o755, ROOT, 0n),
-    rule: node.entry === undefined ? "keep" : "replace",
-    opaque: node.opaque,
-    names: () => [...(node.children?.keys() ?? [])].sort(compareBytes),
-    child: (name) => {
-      const child = node.children?.get(name);
-      return child === undefined ? undefined : contributorOf(child, order);
-    },
-  };
+  return { ...file, uid, gid, mode, mtimeNs, xattrs };
 }
 
 const TOO_LONG = `its path is longer than ${LONGEST_PATH} bytes`;

@@ -10,6 +10,7 @@ import {
 import { dirname } from "node:path";
 import { errnoOf, TsbuildError } from "../../errors.js";
 import { diskFullHint } from "../../internal/disk-full.js";
+import { SpillFile } from "../../internal/spill-file.js";
 import {
   decompress,
   isZero,
@@ -19,17 +20,23 @@ import {
   type TarEntry,
 } from "../../layer/index.js";
 import type { FileEntry, FileReader } from "../../oci/tree.js";
+import { EntryLog } from "./entry-log.js";
 import { cleanRelative } from "./paths.js";
 
-/** A tar that ADD unpacks: its entries in its order, their content in one file. Disposing closes and deletes that file. */
+/**
+ * A tar that ADD unpacks: its entries in its order, their content in one file, and nothing of them in memory beyond a
+ * bound. Disposing closes and deletes the files.
+ */
 export interface Archive extends AsyncDisposable {
-  readonly entries: readonly ArchiveEntry[];
-}
-
-export interface ArchiveEntry {
-  /** As the archive has it: perhaps absolute, perhaps with `..`. */
-  readonly name: string;
-  readonly entry: FileEntry;
+  /** Places in `log`. */
+  readonly entries: Iterable<number>;
+  /** How many of them are hard links. */
+  readonly hardlinks: number;
+  readonly log: EntryLog;
+  /** Room for whatever else is to be known of the entries. */
+  readonly spill: SpillFile;
+  /** The content of a file. @param content Its place, from the log. */
+  open(content: number, size: number): FileReader;
 }
 
 export interface ArchiveOptions {
@@ -44,12 +51,14 @@ const CHUNK = 256 * 1024; // bytes
 const BLOCK = 512; // bytes; a tar's unit
 /** Bytes. Fewer zeros are written like everything else. */
 const LEAST_HOLE = 8 * 1024;
+/** Hard links whose targets are looked for: their names are in memory. */
+const MAX_TRACED = 10_000;
 /** Bytes of holes that are nobody's concern; what is beyond has to find room on the disk. */
 const HARMLESS_HOLES = 2 ** 30;
 
 /**
  * Reads a file as a tar, plain or compressed with gzip, bzip2, xz or zstd, by its content. `undefined` when it is none:
- * when its first header is not one. Memory grows with the number of entries, not with their size.
+ * when its first header is not one.
  * @throws TsbuildError CONTEXT_UNREADABLE when it begins as a tar and is damaged further on; STORE_FAILED when the disk is full; ABORTED
  */
 export async function openArchive(
@@ -72,9 +81,9 @@ export async function openArchive(
       reader.finish();
     } catch (error) {
       // What fails before the first entry was no archive, only something that begins like one.
-      if (options.signal.aborted || spool.entries.length > 0 || !isDamage(error)) throw error;
+      if (options.signal.aborted || spool.count > 0 || !isDamage(error)) throw error;
     }
-    if (spool.entries.length === 0) return undefined;
+    if (spool.count === 0) return undefined;
     spool.finish();
     keep = true;
     return spool;
@@ -87,14 +96,16 @@ function isDamage(error: unknown): boolean {
   return error instanceof TsbuildError && error.code === "CONTEXT_UNREADABLE";
 }
 
-/** Whether a hard link in it may lead to a file that it does not bring itself. */
-export function linksElsewhere({ entries }: Archive): boolean {
+/** Whether a hard link in it may lead to a file that it does not bring itself. Of very many, one may. */
+export function linksElsewhere({ entries, hardlinks, log }: Archive): boolean {
+  if (hardlinks === 0 || hardlinks > MAX_TRACED) return hardlinks > 0;
   const targets = new Set<string>();
-  for (const { entry } of entries) {
+  for (const place of entries) {
+    const { entry } = log.at(place);
     if (entry.type === "hardlink") targets.add(cleanRelative(entry.linkTarget ?? ""));
   }
-  if (targets.size === 0) return false;
-  for (const { name, entry } of entries) {
+  for (const place of entries) {
+    const { name, entry } = log.at(place);
     if (entry.type !== "hardlink") targets.delete(cleanRelative(name));
   }
   return targets.size > 0;
@@ -102,7 +113,8 @@ export function linksElsewhere({ entries }: Archive): boolean {
 
 /** Takes a tar's entries, their content into one file, one after the other. */
 class Spool implements Archive {
-  readonly entries: ArchiveEntry[] = [];
+  readonly log: EntryLog;
+  readonly spill: SpillFile;
   readonly #path: string;
   readonly #buffer: Buffer = Buffer.allocUnsafe(CHUNK);
   #descriptor: number | undefined;
@@ -110,32 +122,39 @@ class Spool implements Archive {
   /** Where the buffer's first byte belongs. */
   #position = 0;
   #holes = 0;
-  #lastTime = 0n;
+  #count = 0;
+  #hardlinks = 0;
+  #name = "";
+  #end = 0;
 
   constructor(path: string) {
     this.#path = path;
+    this.spill = new SpillFile(`${path}.entries`, "the entries of an archive");
+    this.log = new EntryLog(this.spill);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get hardlinks(): number {
+    return this.#hardlinks;
+  }
+
+  get entries(): Iterable<number> {
+    return this.log.places(this.#end);
   }
 
   entry(tar: TarEntry): void {
-    const { path, type, mode, uid, gid, size, xattrs, devMajor, devMinor } = tar;
-    // One number for all the entries of one time: there may be a million.
-    const mtimeNs = tar.mtimeNs === this.#lastTime ? this.#lastTime : tar.mtimeNs;
-    this.#lastTime = mtimeNs;
-    const start = this.#position + this.#filled;
-    const entry: FileEntry = {
-      type,
-      // A link has no mode of its own.
-      mode: type === "symlink" ? 0o777 : mode & 0o7777,
-      uid,
-      gid,
-      mtimeNs,
-      size,
-      xattrs,
-      ...(type === "symlink" || type === "hardlink" ? { linkTarget: tar.linkTarget } : {}),
-      ...(type === "char" || type === "block" ? { devMajor, devMinor } : {}),
-      ...(type === "file" ? { open: size === 0 ? openEmpty : () => this.#open(start, size) } : {}),
-    };
-    this.entries.push({ name: path, entry });
+    this.#count++;
+    this.#name = tar.path;
+    const { type, mode } = tar;
+    if (type === "hardlink") this.#hardlinks++;
+    const content = this.#position + this.#filled;
+    // A link has no mode of its own.
+    const entry = { ...tar, mode: type === "symlink" ? 0o777 : mode & 0o7777 };
+    this.log.add({ name: tar.path, entry, content, linkGroup: 0, made: false });
+    this.#end = this.log.end;
   }
 
   data(chunk: Uint8Array): void {
@@ -167,6 +186,7 @@ class Spool implements Archive {
   }
 
   close(): void {
+    this.spill[Symbol.dispose]();
     if (this.#descriptor === undefined) return;
     closeSync(this.#descriptor);
     this.#descriptor = undefined;
@@ -186,7 +206,7 @@ class Spool implements Archive {
   #mustFit(): void {
     const { bavail, bsize } = statfsSync(dirname(this.#path));
     if (this.#holes <= bavail * bsize) return;
-    const name = this.entries.at(-1)?.name.slice(0, 200) ?? "";
+    const name = this.#name.slice(0, 200);
     throw new TsbuildError(
       "STORE_FAILED",
       `tried to unpack ${JSON.stringify(name)}: sparse files of ${this.#holes} bytes do not fit the disk`,
@@ -205,7 +225,7 @@ class Spool implements Archive {
     this.#filled = 0;
   }
 
-  #open(start: number, size: number): FileReader {
+  open(start: number, size: number): FileReader {
     let at = 0;
     return {
       read: (into) => {
@@ -233,10 +253,6 @@ class Spool implements Archive {
       );
     }
   }
-}
-
-function openEmpty(): FileReader {
-  return { read: () => 0, [Symbol.dispose]: () => undefined };
 }
 
 /** Without a name it is gone however the build ends. */

@@ -18,7 +18,7 @@ export interface Contributor {
   /** Everything that was in the directory before goes. */
   readonly opaque?: boolean;
   /** Sorted by their bytes. */
-  names(): readonly string[];
+  names(): Iterable<string>;
   /** `undefined`: nothing of this item is there. */
   child(name: string): Contributor | undefined;
 }

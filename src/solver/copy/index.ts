@@ -1,10 +1,4 @@
-export {
-  linksElsewhere,
-  openArchive,
-  type Archive,
-  type ArchiveEntry,
-  type ArchiveOptions,
-} from "./archive.js";
+export { linksElsewhere, openArchive, type Archive, type ArchiveOptions } from "./archive.js";
 export { applyChmod, parseChmod, type Chmod } from "./chmod.js";
 export { memoryEntry } from "./entries.js";
 export { expandSource } from "./expand.js";

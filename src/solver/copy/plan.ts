@@ -152,16 +152,16 @@ function contributorsOf(
   return [...inherited, ...node.contributors].sort((a, b) => a.order - b.order);
 }
 
-function childNames(
-  node: Node | undefined,
-  directories: readonly Contributor[],
-): readonly string[] {
+/** A single list is not gathered first: it may be a million names long. */
+function childNames(node: Node | undefined, directories: readonly Contributor[]): Iterable<string> {
   const lists = directories
     .map((directory) => directory.names())
-    .filter((names) => names.length > 0);
+    .filter((names) => !Array.isArray(names) || names.length > 0);
   const places = node === undefined ? [] : [...node.children.keys()];
   if (places.length === 0 && lists.length <= 1) return lists[0] ?? [];
-  return [...new Set([...places, ...lists.flat()])].sort(compareBytes);
+  const names = new Set(places);
+  for (const list of lists) for (const name of list) names.add(name);
+  return [...names].sort(compareBytes);
 }
 
 function notADirectory(path: string, inTheWay: string): TsbuildError {

@@ -99,7 +99,7 @@ function onTheWay(
   const contributor = directory(walk, path, transformed(entry, walk.transform), "mode", matches);
   let holds = walk.holds.get(path);
   if (holds === undefined) {
-    holds = contributor.names().some((name) => contributor.child(name) !== undefined);
+    holds = [...contributor.names()].some((name) => contributor.child(name) !== undefined);
     walk.holds.set(path, holds);
   }
   return holds ? contributor : undefined;
