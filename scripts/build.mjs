@@ -40,6 +40,7 @@ await build({
     "src/registry/index.ts",
     "src/child.ts",
     "src/worker/sandbox/init.ts",
+    "src/worker/sandbox/owner-thread.ts",
     "src/worker/sandbox/proot-init.ts",
     "src/worker/root-thread.ts",
   ],

@@ -11,7 +11,7 @@ import type { BuildOptions } from "./options.js";
 const SINGLE_ID =
   "this user has no subordinate ids: whatever a step gives to another user belongs to root in the image";
 const PROOT =
-  "steps run below proot: whatever one gives to another user belongs to root in the image, or to the owner of the file whose place it takes; device nodes and file capabilities that one makes are lost, and steps are slower and see the build's processes";
+  "steps run below proot: device nodes and file capabilities that one makes are lost, what it makes as another user than its own is its own user's, and steps are slower and see the build's processes";
 
 export interface StarterInput {
   /** The directory of the main context. */

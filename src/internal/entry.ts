@@ -9,6 +9,7 @@ export function entryPath(
     | "child.js"
     | "worker/root-thread.js"
     | "worker/sandbox/init.js"
+    | "worker/sandbox/owner-thread.js"
     | "worker/sandbox/proot-init.js",
 ): string {
   const here = fileURLToPath(import.meta.url);

@@ -8,7 +8,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { cached, debianBase } from "./bases.js";
 import { startPodHost, type PodHost } from "./pods-host.js";
-import { mustRun, tempDir } from "./tools.js";
+import { findTool, mustRun, tempDir } from "./tools.js";
 
 /** Debian with node, in every host's store. */
 export const NODE_IMAGE = "localhost/tsbuild-test/node:latest";
@@ -19,6 +19,7 @@ export const APP_IMAGE = "localhost/tsbuild-test/app:latest";
 const RUNTIME_PACKAGES = ["koffi", "@koromix", "@cloudpss"];
 const NODE_DOCKERFILE = `FROM base
 COPY --chmod=755 node /usr/local/bin/node
+COPY proot /
 ENTRYPOINT ["/usr/local/bin/node"]
 `;
 const APP_DOCKERFILE = `FROM base
@@ -32,9 +33,22 @@ async function nodeLayout(checkout: string): Promise<string> {
   return cached(`pods-node-${process.version}-${hash(NODE_DOCKERFILE)}`, async (layout) => {
     await using context = await tempDir("tsbuild-pod-image-");
     await cp(process.execPath, join(context.path, "node"));
+    await copyProot(join(context.path, "proot"));
     await writeFile(join(context.path, "Dockerfile"), NODE_DOCKERFILE);
     await buildLayout(checkout, context.path, await debianBase(), layout);
   });
+}
+
+/** What restricted Pods run steps with, and the one library that Debian's smallest image lacks. Nothing where it is not installed. */
+async function copyProot(directory: string): Promise<void> {
+  await mkdir(join(directory, "usr/bin"), { recursive: true });
+  const program = findTool("proot");
+  if (program === undefined) return;
+  await cp(program, join(directory, "usr/bin/proot"), { dereference: true });
+  const [library] = /\/\S*libtalloc\.so\.2/.exec(await mustRun("ldd", [program])) ?? [];
+  if (library === undefined) return;
+  const at = join(directory, "usr", library.replace(/^\/usr/, ""));
+  await cp(library, at, { dereference: true });
 }
 
 /** A directory for `additionalimagestores` in which podman finds `NODE_IMAGE`. */

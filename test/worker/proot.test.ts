@@ -93,6 +93,29 @@ describeUnless([lacksTools("proot", "busybox")], "the proot driver", () => {
     expect((await stage.seal()).map(({ name }) => name)).toEqual(["d"]);
   });
 
+  test("keeps what a step gives away, and shows it to the step", async () => {
+    const stage = await lab.stage([...LAYER]);
+    const script = [
+      "echo x >/f; chown 5:6 /f; chgrp 33 /f; stat -c '%u:%g' /f",
+      "cd /tmp; echo b >b; ln -s b c; chown 7:8 c; chown -h 9:10 c; stat -c '%u:%g' b c",
+      "mkdir d; chown 1000:1000 d; chmod 4755 /f; chown 11 /f; stat -c '%a' /f",
+      "chown 0:0 /srv; stat -c '%u:%g %a' /srv /srv/owned; cp -a /srv/owned /kept",
+    ];
+    const said = await stage.sh(script.join(" && "));
+    const lines = ["5:33", "7:8", "9:10", "755", "0:0 555", "1234:5678 600"];
+    expect(said.trimEnd().split("\n")).toEqual(lines);
+    const owners = new Map((await stage.seal()).map((one) => [one.name, `${one.uid}:${one.gid}`]));
+    expect(Object.fromEntries(owners)).toEqual({
+      f: "11:33",
+      kept: "1234:5678",
+      "srv/": "0:0",
+      "tmp/": "0:0",
+      "tmp/b": "7:8",
+      "tmp/c": "9:10",
+      "tmp/d/": "1000:1000",
+    });
+  });
+
   test("follows no symlink out of its root when it unpacks", async () => {
     const outside = join(lab.dir, "outside");
     await mkdir(outside);

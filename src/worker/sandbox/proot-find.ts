@@ -1,7 +1,6 @@
 import { accessSync, constants, statSync } from "node:fs";
 import { TsbuildError } from "../../errors.js";
-import { resolveInRoot } from "./mount-points.js";
-import type { Bind } from "./proot-binds.js";
+import { hostPath, type PathSpace } from "./step-paths.js";
 import type { SandboxSpec } from "./types.js";
 
 /** Docker's, where an image sets none. */
@@ -10,10 +9,10 @@ const NOT_FOUND = 127;
 const NOT_EXECUTABLE = 126;
 
 /** The step's program as an absolute path inside its root. @throws TsbuildError RUN_FAILED, with 127 and 126 as a shell has them */
-export function findInStep(spec: SandboxSpec, root: string, binds: readonly Bind[]): string {
+export function findInStep(spec: SandboxSpec, space: PathSpace): string {
   const [name] = spec.argv;
   const look = (path: string): "absent" | "no program" | "program" => {
-    const at = hostPath(path, root, binds);
+    const at = hostPath(path, space);
     if (at === undefined || statSync(at, { throwIfNoEntry: false }) === undefined) return "absent";
     return isExecutable(at) ? "program" : "no program";
   };
@@ -29,18 +28,6 @@ export function findInStep(spec: SandboxSpec, root: string, binds: readonly Bind
   const found = candidates.find((path) => look(path) === "program");
   if (found !== undefined) return found;
   throw failed(name, NOT_FOUND, "executable file not found in $PATH");
-}
-
-/** Where a path of the step is outside: in its root or below one of its mounts. */
-function hostPath(path: string, root: string, binds: readonly Bind[]): string | undefined {
-  const place = resolveInRoot(root, path);
-  const cover = binds
-    .filter((bind) => place.path === bind.path || place.path.startsWith(`${bind.path}/`))
-    .toSorted((a, b) => a.path.length - b.path.length)
-    .at(-1);
-  if (cover === undefined) return place.exists ? `${root}/${place.path}` : undefined;
-  const inner = resolveInRoot(cover.source, place.path.slice(cover.path.length));
-  return inner.exists ? `${cover.source}/${inner.path}` : undefined;
 }
 
 function isExecutable(path: string): boolean {

@@ -2,17 +2,22 @@
 import { closeSync, readFileSync, writeSync } from "node:fs";
 import { messageOf } from "../../errors.js";
 import { loadLibc } from "../linux/libc.js";
+import { confine } from "../linux/notify.js";
 import { openProcessCalls } from "../linux/process.js";
 import { OPEN_FILES } from "./execute.js";
 import { REPORT_FD } from "./init-protocol.js";
-import { STARTER_FD } from "./proot-starter.js";
-import type { ProotFailure, ProotOrder } from "./proot-order.js";
+import { zeroFilter } from "./owner-calls.js";
+import { LISTENER_FD, STARTER_FD } from "./proot-starter.js";
+import { LISTENER_SOURCE, type ProotFailure, type ProotOrder } from "./proot-order.js";
 import { RESOURCES } from "./types.js";
 
 function main(): void {
-  const calls = openProcessCalls(loadLibc());
+  const libc = loadLibc();
+  const calls = openProcessCalls(libc);
   try {
-    const { program, argv, env, limits } = JSON.parse(readFileSync(0, "utf8")) as ProotOrder;
+    const { program, argv, env, limits, listens } = JSON.parse(
+      readFileSync(0, "utf8"),
+    ) as ProotOrder;
     const [end, other] = calls.pipe();
     closeSync(other);
     calls.dup2(end, 0);
@@ -24,7 +29,10 @@ function main(): void {
     // Orphans of the step are proot's children, whoever their parents were.
     calls.adoptOrphans();
     calls.dup2(REPORT_FD, STARTER_FD);
+    if (listens) calls.dup2(LISTENER_SOURCE, LISTENER_FD);
     calls.dieWithParent();
+    const filter = listens ? zeroFilter() : undefined;
+    if (filter !== undefined) confine(libc, filter);
     calls.execve(program, argv, env);
   } catch (error) {
     const failure: ProotFailure = { message: messageOf(error) };

@@ -1,5 +1,8 @@
 import type { ResourceLimit } from "./types.js";
 
+/** Where the socket for the listener is, until everything else is closed. */
+export const LISTENER_SOURCE = 4;
+
 /** What the first process of a step is told: one JSON text on its standard input. */
 export interface ProotOrder {
   readonly program: string;
@@ -7,6 +10,8 @@ export interface ProotOrder {
   readonly argv: readonly string[];
   /** "name=value". */
   readonly env: readonly string[];
+  /** Descriptor 4 is for the starter. */
+  readonly listens: boolean;
   readonly limits: readonly ResourceLimit[];
 }
 

@@ -1,28 +1,41 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { TsbuildError } from "../../errors.js";
 import { entryPath } from "../../internal/entry.js";
+import { loadLibc } from "../linux/libc.js";
+import { type NotifyCalls, openNotifyCalls } from "../linux/notify.js";
 import { removeTreeSync, unlockTree } from "../root-remove.js";
+import type { Given, Intents } from "../snapshot/intents.js";
 import type { RootMount } from "../snapshot/types.js";
 import { REPORT_FD } from "./init-protocol.js";
 import { removeMade, resolveInRoot, type MadePoint } from "./mount-points.js";
 import type { NamespaceOptions } from "./namespace.js";
+import { ownerFilter } from "./owner-calls.js";
+import { type OwnerThreadOrder, watchOwners } from "./owners.js";
 import { type Bind, makeBinds } from "./proot-binds.js";
 import { findInStep } from "./proot-find.js";
 import type { ProotOrder } from "./proot-order.js";
 import { findProot, type ProotProgram } from "./proot-program.js";
 import { openReport } from "./proot-report.js";
 import { starterFile } from "./proot-starter.js";
+import type { PathSpace } from "./step-paths.js";
 import { endStrays, parseStat } from "./strays.js";
 import type { ExitStatus, Sandbox, SandboxSpec, StepListener } from "./types.js";
 
-export type ProotSandboxOptions = Pick<NamespaceOptions, "scratch" | "env" | "calls">;
+export interface ProotSandboxOptions extends Pick<NamespaceOptions, "scratch" | "env" | "calls"> {
+  /** Says what is lost. */
+  readonly notice?: (message: string) => void;
+}
 
+const WITHOUT_OWNERS =
+  "this kernel hands no system calls on (seccomp user notification, Linux 5.0): what the step gives to other users belongs to its own";
 /** Between two looks at whether the command goes on. */
 const WATCH_MS = 50;
+/** SECCOMP_FILTER_FLAG_NEW_LISTENER */
+const NEW_LISTENER = 8;
 /** In the step's /dev, which no layer holds. */
 const STARTER = ".tsbuild";
 
@@ -30,6 +43,7 @@ interface Step {
   readonly spec: SandboxSpec;
   /** The root's directory. */
   readonly root: string;
+  readonly intents: Intents;
   /** Of this step alone. */
   readonly scratch: string;
   readonly on: StepListener;
@@ -46,6 +60,7 @@ export function createProotSandbox(options: ProotSandboxOptions): Sandbox {
   const running = new Set<Promise<unknown>>();
   const closing = new AbortController();
   let program: Promise<ProotProgram> | undefined;
+  const notify = openNotifyCalls(loadLibc());
   let steps = 0;
   // Nothing of a step escapes by leaving its parents.
   calls.process.adoptOrphans();
@@ -61,13 +76,21 @@ export function createProotSandbox(options: ProotSandboxOptions): Sandbox {
       const both = AbortSignal.any([signal, closing.signal]);
       const place = `${scratch}/step-${steps++}`;
       const started = runStep(
-        { spec, root: directoryOf(root), scratch: place, on, signal: both },
-        { ...options, program: await program, living },
+        {
+          spec,
+          root: directoryOf(root),
+          intents: intentsOf(root),
+          scratch: place,
+          on,
+          signal: both,
+        },
+        { ...options, program: await program, notify, living },
       );
       running.add(started);
       try {
-        if (root.kind === "directory") root.tellMaker?.({ uid: spec.uid, gid: spec.gid });
-        return await started;
+        const { status, given } = await started;
+        if (root.kind === "directory") root.tellOwners?.({ uid: spec.uid, gid: spec.gid }, given);
+        return status;
       } finally {
         running.delete(started);
       }
@@ -79,6 +102,10 @@ export function createProotSandbox(options: ProotSandboxOptions): Sandbox {
   };
 }
 
+function intentsOf(root: RootMount): Intents {
+  return (root.kind === "directory" ? root.intents : undefined) ?? new Map();
+}
+
 function directoryOf(root: RootMount): string {
   if (root.kind === "directory") return root.path;
   throw new TsbuildError("INTERNAL", "tried to run a step below proot: its root is no directory");
@@ -86,11 +113,18 @@ function directoryOf(root: RootMount): string {
 
 interface StepTools extends ProotSandboxOptions {
   readonly program: ProotProgram;
+  readonly notify: NotifyCalls;
   /** Processes that were started here and go on. */
   readonly living: Set<number>;
 }
 
-async function runStep(step: Step, tools: StepTools): Promise<ExitStatus> {
+interface Ended {
+  readonly status: ExitStatus;
+  /** By inode number. */
+  readonly given: ReadonlyMap<bigint, Given>;
+}
+
+async function runStep(step: Step, tools: StepTools): Promise<Ended> {
   const { spec, root, scratch, on, signal } = step;
   if (signal.aborted) throw stopped();
   if (spec.network === "none") {
@@ -108,13 +142,32 @@ async function runStep(step: Step, tools: StepTools): Promise<ExitStatus> {
   try {
     const binds = makeBinds(spec, { root, scratch, files }, made);
     makeDirectory(spec.cwd, root, binds);
-    const command = findInStep(spec, root, binds);
-    return await execute(orderOf(step, command, binds, tools.program), step, tools);
+    const space = spaceOf(root, binds);
+    const command = findInStep(spec, space);
+    const run = (keepsOwners: boolean): Promise<Ended | "refused"> => {
+      const order = orderOf(step, command, { binds, program: tools.program, keepsOwners });
+      return execute(order, space, step, tools);
+    };
+    const ended = await run(true);
+    if (ended !== "refused") return ended;
+    // Nothing of the step has run.
+    tools.notice?.(WITHOUT_OWNERS);
+    const second = await run(false);
+    if (second !== "refused") return second;
+    throw new TsbuildError("HOST_UNSUPPORTED", "tried to run a step: proot's first program failed");
   } finally {
     on.restored?.(removeMade(root, made, files));
     unlockTree(scratch);
     removeTreeSync(scratch);
   }
+}
+
+/** By real paths, since these are what the kernel gives for the directories of processes. */
+function spaceOf(root: string, binds: readonly Bind[]): PathSpace {
+  return {
+    root: realpathSync(root),
+    binds: binds.map(({ source, path }) => ({ source: realpathSync(source), path })),
+  };
 }
 
 /** The step's working directory, which stays. */
@@ -124,23 +177,33 @@ function makeDirectory(cwd: string, root: string, binds: readonly Bind[]): void 
   mkdirSync(`${root}/${path}`, { recursive: true, mode: 0o755 });
 }
 
+interface Way {
+  readonly binds: readonly Bind[];
+  readonly program: ProotProgram;
+  /** Whether what the step gives away is written down. */
+  readonly keepsOwners: boolean;
+}
+
 function orderOf(
   { spec, root, scratch }: Step,
   command: string,
-  binds: readonly Bind[],
-  program: ProotProgram,
+  { binds, program, keepsOwners }: Way,
 ): ProotOrder {
   const user = spec.uid === 0 && spec.gid === 0 ? ["-0"] : ["-i", `${spec.uid}:${spec.gid}`];
   const places = binds.flatMap(({ source, path }) => ["-b", `${source}:/${path}`]);
   const options = ["-v", "-1", ...user, "-r", root, ...places, "-w", spec.cwd];
   const own = variablesOf(program.env);
   const theirs = variablesOf(spec.env);
-  const file = starterFile({ skip: own.length, keep: theirs.length });
+  const instructions = keepsOwners ? ownerFilter() : undefined;
+  const filter =
+    instructions === undefined ? {} : { filter: { instructions, flags: NEW_LISTENER } };
+  const file = starterFile({ skip: own.length, keep: theirs.length, ...filter });
   writeFileSync(`${scratch}/dev/${STARTER}`, file, { mode: 0o755 });
   return {
     program: program.path,
     argv: ["proot", ...options, `/dev/${STARTER}`, command, ...spec.argv],
     env: [...own, ...theirs],
+    listens: instructions !== undefined,
     limits: spec.limits ?? [],
   };
 }
@@ -151,22 +214,24 @@ function variablesOf(env: Readonly<Record<string, string>>): readonly string[] {
 
 async function execute(
   order: ProotOrder,
-  { spec, on, signal }: Step,
-  { calls, env, living }: StepTools,
-): Promise<ExitStatus> {
+  space: PathSpace,
+  { spec, intents, on, signal }: Step,
+  { calls, env, living, notify }: StepTools,
+): Promise<Ended | "refused"> {
   const [stdout, stdoutWrite] = calls.process.pipe();
   const [stderr, stderrWrite] = calls.process.pipe();
-  const child = start(env, stdoutWrite, stderrWrite);
-  for (const fd of [stdoutWrite, stderrWrite]) closeSync(fd);
+  const watch = watchOwners({ space, intents, user: userOf(spec) }, notify);
+  const child = start(env, [stdoutWrite, stderrWrite, watch.stepEnd]);
+  for (const fd of [stdoutWrite, stderrWrite, watch.stepEnd]) closeSync(fd);
   const { pid } = child;
   if (pid !== undefined) living.add(pid);
   const kill = (): void => void child.kill("SIGKILL");
   signal.addEventListener("abort", kill, { once: true });
   const report = openReport(child.stdio[REPORT_FD]);
-  const watch = setInterval(() => endAfter(child, report.pid()), WATCH_MS);
+  const looking = setInterval(() => endAfter(child, report.pid()), WATCH_MS);
   const end = async (): Promise<ExitStatus> => {
     const status = await endOf(child);
-    clearInterval(watch);
+    clearInterval(looking);
     if (pid !== undefined) living.delete(pid);
     // If proot was killed, what it ran is left, and holds the pipes.
     await endStrays(() => living, calls.process);
@@ -182,11 +247,13 @@ async function execute(
       kill();
       throw error;
     });
-    const [status] = await Promise.all([end(), report.ended, outputs]);
+    const [status, owners] = await Promise.all([end(), watch.report, report.ended, outputs]);
     if (signal.aborted) throw stopped();
     const failure = report.failure(spec);
+    // The filters, which not every kernel takes, come before everything else.
+    if (failure !== undefined && order.listens && !owners.worked) return "refused";
     if (failure !== undefined) throw failure;
-    return status;
+    return { status, given: owners.given };
   } finally {
     signal.removeEventListener("abort", kill);
     kill();
@@ -228,17 +295,21 @@ function kill(pid: number): void {
   }
 }
 
+function userOf({ uid, gid }: SandboxSpec): OwnerThreadOrder["user"] {
+  const [realUid, realGid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
+  return { uid, gid, realUid, realGid };
+}
+
 function start(
   env: Readonly<Record<string, string>>,
-  stdout: number,
-  stderr: number,
+  [stdout, stderr, socket]: readonly [number, number, number],
 ): ChildProcess {
   return spawn(process.execPath, ["--v8-pool-size=0", entryPath("worker/sandbox/proot-init.js")], {
     // A session of its own: no terminal, and no signal that is meant for the builder's group.
     detached: true,
     cwd: "/",
     env: { ...env, UV_THREADPOOL_SIZE: "1" },
-    stdio: ["pipe", stdout, stderr, "pipe"],
+    stdio: ["pipe", stdout, stderr, "pipe", socket],
   });
 }
 

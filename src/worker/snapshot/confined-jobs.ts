@@ -39,6 +39,8 @@ export interface ConfinedSealJob {
   readonly restored: readonly string[];
   readonly target: SealTarget;
   readonly intents: Intents;
+  /** Those of the files that were there before. */
+  readonly known: Intents;
   /** Whose what steps have made is. */
   readonly maker: Owner;
 }

@@ -106,14 +106,14 @@ export async function sealConfined(
   job: ConfinedSealJob,
   signal: AbortSignal,
 ): Promise<SealedConfined> {
-  const { directory, probe, before, restored, target, intents, maker } = job;
+  const { directory, probe, before, restored, target, intents, known, maker } = job;
   const { options, blobFile: blobPath, indexFile: indexPath } = target;
   return within(at, directory, async () => {
     const calls = unlocking(at.calls, intents, maker);
     const difference = compareScan(calls, { before, restored: new Set(restored) }, signal);
     const replaced = inodesAt(before, new Set(difference.written));
     const changes = scanChanges(calls, difference, options.clampMtimeNs);
-    const intended = intendedChanges(changes, { intents, replaced, maker });
+    const intended = intendedChanges(changes, { intents, known, replaced, maker });
     const layer = await packLayer(intended, { ...options, blobPath, indexPath, signal });
     // Clamping times moved ctimes: then the comparison's own records are no longer the truth.
     const after = options.clampMtimeNs === undefined ? difference.after : scan(calls, signal);
@@ -168,6 +168,7 @@ function inodesAt(
 
 interface Ownership {
   readonly intents: Intents;
+  readonly known: Intents;
   readonly replaced: ReturnType<typeof inodesAt>;
   readonly maker: Owner;
 }
@@ -177,15 +178,13 @@ function* intendedChanges(
   changes: Iterable<Change>,
   ownership: Ownership,
 ): Generator<Change, void, undefined> {
-  // As they were before: what is remembered on the way is of other files.
-  const known = new Map(ownership.intents);
   for (const change of changes) {
     if (change.kind !== "write") {
       yield change;
       continue;
     }
     const stats = lstatSync(atRoot(change.path), { bigint: true });
-    const owner = ownerOf(change.path, stats, ownership, known);
+    const owner = ownerOf(change.path, stats, ownership);
     if (owner !== undefined) rememberOwner(ownership.intents, stats, owner);
     const intent = intentOf(ownership.intents, stats);
     yield { ...change, entry: intendedEntry(change.entry, intent, stats) };
@@ -199,16 +198,20 @@ function* intendedChanges(
 function ownerOf(
   path: string,
   stats: BigIntStats,
-  { intents, replaced, maker }: Ownership,
-  known: Intents,
+  { intents, known, replaced, maker }: Ownership,
 ): Owner | undefined {
-  if (intentOf(intents, stats) !== undefined) return undefined;
+  const intent = intentOf(intents, stats);
   const before = replaced.get(path);
-  if (before === undefined) return maker;
-  // It is the same one, and root's.
-  if (before.ino === stats.ino) return undefined;
-  const isAlike = before.isDirectory === stats.isDirectory();
-  return isAlike ? (known.get(before.ino) ?? ROOT_OWNER) : maker;
+  const isOther = before?.ino !== stats.ino;
+  const isAlike = before !== undefined && before.isDirectory === stats.isDirectory();
+  const inherited = isOther && isAlike ? (known.get(before.ino) ?? ROOT_OWNER) : undefined;
+  // Who asks whose the old one is hears that it is root's, and so gives the new one to root.
+  if (intent !== undefined) return isRoots(intent) ? inherited : undefined;
+  return isOther ? (inherited ?? maker) : undefined;
+}
+
+function isRoots({ uid, gid }: Owner): boolean {
+  return uid === 0 && gid === 0;
 }
 
 /** Without those of files that are gone. */

@@ -2,7 +2,7 @@ import { mkdir, rm, unlink } from "node:fs/promises";
 import { TsbuildError } from "../../errors.js";
 import type { StageRoot } from "../layer-host-types.js";
 import type { LayerBlob, SealedFiles, SealOptions } from "../types.js";
-import { type Intents, type Owner, ROOT_OWNER } from "./intents.js";
+import { type Intents, type Owner, rememberGiven, ROOT_OWNER } from "./intents.js";
 import { discard } from "./layer-directories.js";
 import { DEFAULT_ROOT } from "./root-state.js";
 import { type ScanRecords, transferOf } from "./scan-records.js";
@@ -36,6 +36,8 @@ class ConfinedRoot implements StageRoot {
   readonly #tools: SnapshotTools;
   readonly #directory: string;
   #intents: Intents = new Map();
+  /** As they were before the steps since then. */
+  #sealed: Intents = new Map();
   #before: ScanRecords | undefined;
   #restored: readonly string[] = [];
   #running = false;
@@ -70,6 +72,7 @@ class ConfinedRoot implements StageRoot {
     await unlink(probe);
     this.#before = records;
     this.#intents = intents;
+    this.#sealed = new Map(intents);
     this.#restored = [];
   }
 
@@ -82,10 +85,14 @@ class ConfinedRoot implements StageRoot {
   begin(): RootMount {
     this.#mustRest("begin a step");
     this.#running = true;
-    const tellMaker = (maker: Owner): void => {
+    const tellOwners: NonNullable<Extract<RootMount, { kind: "directory" }>["tellOwners"]> = (
+      maker,
+      given,
+    ) => {
       this.#maker = maker;
+      rememberGiven(this.#intents, given, maker);
     };
-    return { kind: "directory", path: this.#directory, tellMaker };
+    return { kind: "directory", path: this.#directory, intents: this.#intents, tellOwners };
   }
 
   end(restored: readonly string[] = []): void {
@@ -102,12 +109,14 @@ class ConfinedRoot implements StageRoot {
     const target = sealTarget(this.#tools, options);
     const probe = this.#tools.stagingPath(".clock");
     const place = { directory: this.#directory, probe, intents: this.#intents };
-    const job = { ...place, before, restored: this.#restored, target, maker: this.#maker };
+    const owners = { known: this.#sealed, maker: this.#maker };
+    const job = { ...place, ...owners, before, restored: this.#restored, target };
     const transfer = transferOf(before);
     const sealed = await this.#tools.threads.run("confined-seal", job, signal, { transfer });
     await unlink(probe);
     this.#before = sealed.after;
     this.#intents = sealed.intents;
+    this.#sealed = new Map(sealed.intents);
     this.#restored = [];
     this.#maker = ROOT_OWNER;
     return sealedFiles(sealed.layer, target);

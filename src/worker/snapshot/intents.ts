@@ -99,3 +99,28 @@ export function rememberOwner(intents: Intents, stats: BigIntStats, { uid, gid }
   const mode = Number(stats.mode) & MODE_BITS;
   intents.set(ino, { uid, gid, mode, diskMode: mode, xattrs: new Map(), bornNs, mtimeNs });
 }
+
+/** That a step gave a file away. */
+export interface Given {
+  readonly bornNs: bigint;
+  readonly mtimeNs: bigint;
+  /** What its mode was then. */
+  readonly mode: number;
+  /** Absent: as it was. */
+  readonly uid: number | undefined;
+  readonly gid: number | undefined;
+}
+
+/** @param maker Whose files are of which nothing is remembered. */
+export function rememberGiven(
+  intents: Intents,
+  given: ReadonlyMap<bigint, Given>,
+  maker: Owner,
+): void {
+  for (const [ino, { bornNs, mtimeNs, mode, uid, gid }] of given) {
+    const found = intents.get(ino);
+    const known = found?.bornNs === bornNs ? found : undefined;
+    const before = known ?? { ...maker, mode, diskMode: mode, xattrs: new Map(), bornNs, mtimeNs };
+    intents.set(ino, { ...before, uid: uid ?? before.uid, gid: gid ?? before.gid });
+  }
+}
