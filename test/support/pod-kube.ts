@@ -13,8 +13,6 @@ export const CONTAINER_NAME = "build";
 const DEFAULT_TIMEOUT_MS = 300_000;
 
 export interface PlayOptions {
-  /** The profile for every container of the manifest; podman's own when absent. */
-  readonly seccomp?: SeccompName;
   /** The Pod's name in the manifest. */
   readonly pod?: string;
   /** The container whose output and exit code count. */
@@ -42,9 +40,6 @@ export async function playPod(
       "play",
       "--quiet",
       `--seccomp-profile-root=${host.profiles}`,
-      ...(options.seccomp === undefined
-        ? []
-        : [`--annotation=${SECCOMP_ANNOTATION}=${profileOf(options.seccomp)}`]),
       file,
     ]);
     return await follow(host, name, options);
@@ -72,6 +67,11 @@ async function tearDown(host: PodHost, pod: string, file: string): Promise<void>
   await host.run(["podman", "kube", "down", "--force", file]);
 }
 
+/** What a Pod's metadata say of its profile: the flag of `kube play` is for containers of other makers. */
+export function seccompAnnotation(seccomp: SeccompName): Record<string, string> {
+  return { [SECCOMP_ANNOTATION]: profileOf(seccomp) };
+}
+
 function profileOf(seccomp: SeccompName): string {
   return seccomp === "unconfined" ? "unconfined" : `localhost/${seccomp}.json`;
 }
@@ -95,7 +95,7 @@ export function manifestOf(request: PodRequest): string {
     kind: "Pod",
     metadata: {
       name: POD_NAME,
-      annotations: { [SECCOMP_ANNOTATION]: profileOf(context.seccomp) },
+      annotations: seccompAnnotation(context.seccomp),
     },
     spec: {
       // The registry listens on loopback, and a network of its own would leave a bridge behind.
