@@ -3,7 +3,7 @@ import type { Emit } from "../solver/types.js";
 import { removeTree } from "../store/index.js";
 import type { Store } from "../store/types.js";
 import { startWorker } from "../worker/start.js";
-import type { Worker } from "../worker/types.js";
+import type { HostReport, Worker } from "../worker/types.js";
 import type { Cleanup } from "./cleanup.js";
 import { inPlaceOptions, withoutMeaning } from "./in-place.js";
 import type { BuildOptions } from "./options.js";
@@ -47,8 +47,9 @@ export function workerStarter(
     const { driver: name, refused } = worker.host;
     const note = refused.map((one) => `${one.driver}: ${one.because}`).join("; ");
     emit({ type: "driver", name, ...(note === "" ? {} : { note }) });
-    if (name === "in-place") await hide();
-    else for (const message of meaningless(options, name)) emit({ type: "notice", message });
+    if (isSeenBySteps(worker.host)) await hide();
+    if (name !== "in-place")
+      for (const message of meaningless(options, name)) emit({ type: "notice", message });
     if (name.startsWith("single-id")) emit({ type: "notice", message: SINGLE_ID });
     if (name === "proot") emit({ type: "notice", message: PROOT });
     if (worker.host.memoryBytes !== undefined) {
@@ -60,7 +61,11 @@ export function workerStarter(
   return () => (worker ??= start());
 }
 
-/** From steps that see this process, which holds the logins. */
+/** Whether this process, which holds the logins, is among those that a step finds in its /proc. */
+function isSeenBySteps({ driver, sharesPids }: HostReport): boolean {
+  return driver === "in-place" || driver === "proot" || sharesPids;
+}
+
 async function hide(): Promise<void> {
   const { hideThisProcess } = await import("../worker/hide.js");
   hideThisProcess();

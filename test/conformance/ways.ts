@@ -1,11 +1,14 @@
 /** The ways in which the cases are built, and what a machine lacks for one. */
 import { chmod, chown, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { lacksInPlaceHome } from "../support/in-place-home.js";
+import { lacksThrowaway } from "../support/throwaway.js";
 import { plainEnvironment } from "../support/tools-cli.js";
 import { findTool, removeTree, run, tempDir, type Outcome } from "../support/tools.js";
+import { inPlaceBuilder } from "./in-place-builder.js";
 import { asUser, reachableApp, userEnvironment, type TestUser } from "../support/users.js";
 
-export type Driver = "overlay" | "plain" | "auto";
+export type Driver = "overlay" | "plain" | "in-place" | "auto";
 
 /** Who builds, and how steps are isolated. */
 export interface Way {
@@ -16,12 +19,13 @@ export interface Way {
   readonly tenth: number | undefined;
 }
 
-/** Three different tenths, so that together they reach three cases in ten. */
+/** Different tenths, so that together they reach four cases in ten. */
 export const WAYS: readonly Way[] = [
   { name: "root, overlay", as: "root", driver: "overlay", tenth: undefined },
   { name: "user, overlay", as: "user", driver: "overlay", tenth: 1 },
   { name: "root, plain", as: "root", driver: "plain", tenth: 4 },
   { name: "user, plain", as: "user", driver: "plain", tenth: 7 },
+  { name: "root, in a container's own /", as: "root", driver: "in-place", tenth: 2 },
 ];
 
 /** Cases that an ordinary user cannot build, whoever wrote the builder: why, and what the build must then say. */
@@ -39,6 +43,7 @@ const TRIALS: Readonly<Record<Driver, string>> = {
   overlay:
     'mkdir -p l u w m && mount -t overlay overlay -o userxattr,lowerdir="$PWD/l",upperdir="$PWD/u",workdir="$PWD/w" m',
   plain: "mkdir -p m && mount --bind m m",
+  "in-place": "mkdir -p m && mount --bind m m",
   auto: "true",
 };
 
@@ -49,6 +54,10 @@ export async function lacksWay(
 ): Promise<string | undefined> {
   await using dir = await tempDir("tsbuild-way-");
   const isRoot = process.getuid?.() === 0;
+  if (driver === "in-place") {
+    const reason = lacksThrowaway() ?? lacksInPlaceHome();
+    if (reason !== undefined) return reason;
+  }
   if (user !== undefined) await chown(dir.path, user.uid, user.gid);
   const namespaces =
     user === undefined && isRoot
@@ -81,6 +90,7 @@ export async function caseBuilder(
   driver: Driver,
   user: TestUser | undefined,
 ): Promise<CaseBuilder> {
+  if (driver === "in-place") return inPlaceBuilder(checkout, registry);
   const dir = await tempDir("tsbuild-conformance-");
   await chmod(dir.path, 0o755);
   for (const name of ["", "tmp"]) {

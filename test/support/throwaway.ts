@@ -16,6 +16,8 @@ export interface Throwaway extends AsyncDisposable {
 
 export interface ThrowawayOptions extends Pick<RunOptions, "timeoutMs" | "onStart"> {
   readonly env?: Readonly<Record<string, string>>;
+  /** Inside; "/" when absent. */
+  readonly cwd?: string;
 }
 
 const UNSHARE = ["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "--"];
@@ -47,6 +49,7 @@ pivot_root . .old
 cd /
 /kaniko/bin/busybox umount -l /.old
 /kaniko/bin/busybox rmdir /.old
+cd "$CWD"
 exec "$@"
 `;
 
@@ -69,22 +72,19 @@ export async function throwaway(
   const busybox = "/kaniko/bin/busybox";
   return {
     written: join(dir.path, "upper"),
-    run: (argv, { env = {}, ...options } = {}) => {
+    run: (argv, { env = {}, cwd = "/", ...options } = {}) => {
       const variables = Object.entries({ PATH: "/kaniko/bin", HOME: "/root", ...env });
       const inside = [busybox, "env", "-i", ...variables.map((pair) => pair.join("=")), ...argv];
-      return run(
-        "unshare",
-        [...UNSHARE, "sh", "-c", SCRIPT, "sh", ...inside],
-        {
-          ...options,
-          env: {
-            PATH: process.env["PATH"],
-            DIR: dir.path,
-            LOWER: root,
-            VOLUMES: lines.join(""),
-          },
+      return run("unshare", [...UNSHARE, "sh", "-c", SCRIPT, "sh", ...inside], {
+        ...options,
+        env: {
+          PATH: process.env["PATH"],
+          CWD: cwd,
+          DIR: dir.path,
+          LOWER: root,
+          VOLUMES: lines.join(""),
         },
-      );
+      });
     },
     [Symbol.asyncDispose]: async () => {
       await rm(join(dir.path, "upper"), { recursive: true, force: true });
