@@ -13,6 +13,9 @@ const SINGLE_ID =
 const PROOT =
   "steps run below proot: device nodes and file capabilities that one makes are lost, what it makes as another user than its own is its own user's, and steps are slower and see the build's processes";
 
+const IN_PLACE =
+  "steps run in the container's own /, with nothing between them and this build: tsbuild doctor says what would isolate them";
+
 export interface StarterInput {
   /** The directory of the main context. */
   readonly context: string;
@@ -48,8 +51,8 @@ export function workerStarter(
     const note = refused.map((one) => `${one.driver}: ${one.because}`).join("; ");
     emit({ type: "driver", name, ...(note === "" ? {} : { note }) });
     if (isSeenBySteps(worker.host)) await hide();
-    if (name !== "in-place")
-      for (const message of meaningless(options, name)) emit({ type: "notice", message });
+    const messages = name === "in-place" ? [IN_PLACE] : meaningless(options, name);
+    for (const message of messages) emit({ type: "notice", message });
     if (name.startsWith("single-id")) emit({ type: "notice", message: SINGLE_ID });
     if (name === "proot") emit({ type: "notice", message: PROOT });
     if (worker.host.memoryBytes !== undefined) {

@@ -5,6 +5,7 @@ import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { TsbuildError } from "../../errors.js";
 import { entryPath } from "../../internal/entry.js";
+import { hideProcess } from "../linux/dumpable.js";
 import { loadLibc } from "../linux/libc.js";
 import { type NotifyCalls, openNotifyCalls } from "../linux/notify.js";
 import { removeTreeSync, unlockTree } from "../root-remove.js";
@@ -62,6 +63,8 @@ export function createProotSandbox(options: ProotSandboxOptions): Sandbox {
   let program: Promise<ProotProgram> | undefined;
   const notify = openNotifyCalls(loadLibc());
   let steps = 0;
+  // Steps are of the same user.
+  hideProcess(loadLibc());
   // Nothing of a step escapes by leaving its parents.
   calls.process.adoptOrphans();
   const prepare = async (): Promise<ProotProgram> => {
