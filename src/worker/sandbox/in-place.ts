@@ -9,6 +9,7 @@ import { markerOf } from "../snapshot/in-place-marker.js";
 import type { InPlaceOptions } from "../types.js";
 import { sealHome } from "./in-place-home.js";
 import { placeMounts, type PlaceTools } from "./in-place-mounts.js";
+import { USUAL_HOSTNAME } from "./init-protocol.js";
 import { createNamespaceSandbox, type NamespaceOptions } from "./namespace.js";
 import type { ExitStatus, Sandbox, SandboxSpec } from "./types.js";
 
@@ -17,9 +18,6 @@ export interface InPlaceSandboxOptions extends Pick<NamespaceOptions, "scratch" 
   /** Says once what a step asks for and cannot have. */
   readonly notice?: (message: string) => void;
 }
-
-/** The name that steps have where they can have one; see `RUN` in the solver. */
-const USUAL_HOSTNAME = "buildkitsandbox";
 
 /**
  * Runs each step with "/" as its root: with the step's environment, user and limits, and the mounts as files and

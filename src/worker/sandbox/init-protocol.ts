@@ -4,6 +4,9 @@ import type { RootMount } from "../snapshot/types.js";
 import type { MadePoint } from "./mount-points.js";
 import type { SandboxSpec } from "./types.js";
 
+/** The name that steps have where they can have one, and nobody asks for another; see `RUN` in the solver. */
+export const USUAL_HOSTNAME = "buildkitsandbox";
+
 /** What a waiting init is told: once, on its standard input, as {@link encodeOrder} writes it. */
 export interface Order {
   readonly process: SandboxSpec;

@@ -11,7 +11,14 @@ import { openMountCalls } from "../linux/mount.js";
 import { bringUpLoopback } from "../linux/network.js";
 import { CLONE, openProcessCalls } from "../linux/process.js";
 import { execute } from "./execute.js";
-import { decodeOrder, ORDER_FD, REPORT_FD, type Order, type Report } from "./init-protocol.js";
+import {
+  decodeOrder,
+  ORDER_FD,
+  REPORT_FD,
+  USUAL_HOSTNAME,
+  type Order,
+  type Report,
+} from "./init-protocol.js";
 import type { MadePoint } from "./mount-points.js";
 import { enterStepRoot } from "./root.js";
 
@@ -48,7 +55,12 @@ function main(): void {
       // Optional: it only hides names of control groups.
     }
     if (network === "none") bringUpLoopback(libc);
-    processCalls.sethostname(hostname);
+    try {
+      processCalls.sethostname(hostname);
+    } catch (error) {
+      // Podman's seccomp profile leaves it to CAP_SYS_ADMIN outside, and allows all the rest.
+      if (hostname !== USUAL_HOSTNAME) throw error;
+    }
   }
 
   /** Only the network can be taken away, where that is allowed. */
