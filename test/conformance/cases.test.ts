@@ -6,6 +6,7 @@ import { lacksRoot, lacksTools } from "../support/tools.js";
 import { describeUnless } from "../support/tools-suite.js";
 import { lacksUsers, userWithSubIds, type TestUser } from "../support/users.js";
 import { readCases, type Case } from "./cases.js";
+import { NOT_IN_PLACE } from "./in-place-builder.js";
 import { runCase } from "./run-case.js";
 import { caseBuilder, lacksWay, NEEDS_ROOT, WAYS, type CaseBuilder, type Way } from "./ways.js";
 
@@ -44,6 +45,15 @@ describeUnless(lacks, "the conformance cases", () => {
       });
 
       for (const one of cases.filter((c, index) => isChosen(way, c, index))) {
+        const lacking = way.driver === "in-place" ? NOT_IN_PLACE[one.id] : undefined;
+        if (lacking !== undefined) {
+          const name = `${one.feature}: ${one.id} cannot be had: ${lacking}`;
+          test.concurrent(name, { timeout: TEST_TIMEOUT_MS }, async () => {
+            const { wrong, log } = await runCase(one, builder);
+            expect(wrong, log).not.toEqual([]);
+          });
+          continue;
+        }
         const refusal = way.as === "user" ? NEEDS_ROOT[one.id] : undefined;
         if (refusal === undefined) {
           test.concurrent(`${one.feature}: ${one.id}`, { timeout: TEST_TIMEOUT_MS }, async () => {
@@ -71,6 +81,7 @@ describe("the list of cases", () => {
   test("has every case that is named as one for root alone", () => {
     const ids = cases.map((one) => one.id);
     expect(ids).toEqual(expect.arrayContaining(Object.keys(NEEDS_ROOT)));
+    expect(ids).toEqual(expect.arrayContaining(Object.keys(NOT_IN_PLACE)));
   });
 
   test("never expects a failure without saying how it reads", () => {

@@ -97,7 +97,7 @@ describeUnless(
           volumes: [{ kind: "host", path: "/mounted", source: dir.path }],
         });
         expectCode(outcome, 0);
-        expect(outcome.stderr).toContain("in-place");
+        expect(outcome.stderr).toContain("in the container's own /");
         expect(await content(`results/${name}/image`)).toEqual(expected);
       },
       BUILD_MS,
