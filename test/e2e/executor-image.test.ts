@@ -2,7 +2,12 @@ import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { busyboxBase } from "../support/bases.js";
-import { executorImage } from "../support/executor-image.js";
+import {
+  executorBase,
+  executorImage,
+  executorPackages,
+  imageFlags,
+} from "../support/executor-image.js";
 import { CHECKOUT, lacksBuild } from "../support/tools-cli.js";
 import {
   byPath,
@@ -11,10 +16,19 @@ import {
   unpackBundle,
   type JudgedImage,
 } from "../support/tools-images.js";
-import { lacksRoot, lacksTools, tempDir, type Outcome, type TempDir } from "../support/tools.js";
+import {
+  lacksRoot,
+  lacksTools,
+  mustRun,
+  tempDir,
+  type Outcome,
+  type TempDir,
+} from "../support/tools.js";
 import { describeUnless, expectCode } from "../support/tools-suite.js";
 
 const BUDGET = 45e6; // compressed bytes
+/** The first layers are the slim image: the tools, and tsbuild. */
+const SLIM_LAYERS = 2;
 const SETUP_MS = 600_000;
 /** What containerd gives to a container that asks for nothing. */
 const DEFAULT_CAPABILITIES = [
@@ -63,7 +77,7 @@ describeUnless(lacks, "the executor image", () => {
   });
 
   test("has all its programs and libraries below /kaniko, so that the slim image fits into any other", () => {
-    const slim = image.layers.slice(0, 2).flatMap((layer) => [...byPath(layer).keys()]);
+    const slim = image.layers.slice(0, SLIM_LAYERS).flatMap((layer) => [...byPath(layer).keys()]);
     const outside = slim.filter((path) => !/^kaniko(\/|$)/.test(path));
     expect([...new Set(outside)].filter((path) => path !== "").sort()).toEqual([
       "usr",
@@ -138,6 +152,50 @@ describeUnless(lacks, "the executor image", () => {
       expect(files.get("mine")).toMatchObject({ uid: 123, gid: 456 });
       expect(files.has("copied")).toBe(true);
     });
+
+    test("runs inside another image, whose libraries and shell it does not need", async () => {
+      const other = await unpackBundle(await busyboxBase(), join(dir.path, "other"));
+      for (const { digest } of image.manifest.layers.slice(0, SLIM_LAYERS)) {
+        const blob = join(await executorImage(CHECKOUT), "blobs", ...digest.split(":"));
+        const flags = ["--xattrs", "--xattrs-include=*", "--numeric-owner", "-C"];
+        await mustRun("tar", ["-xzpf", blob, ...flags, join(other, "rootfs")]);
+      }
+      const context = join(other, "rootfs/src");
+      await mkdir(context);
+      await writeFile(join(context, "Dockerfile"), "FROM base\nRUN test ! -e /kaniko && id\n");
+      await cp(await busyboxBase(), join(other, "rootfs/base"), { recursive: true });
+      await configure(other);
+      const from = ["--context=/src", "--build-context=base=oci-layout:///base"];
+      const outcome = await runBundle(other, ["/usr/local/bin/tsbuild", ...from, "--no-push"]);
+      expectCode(outcome, 0);
+    });
+
+    test.runIf(process.env["TSBUILD_TEST_FULL"] === "1")(
+      "builds itself again, to the same layers",
+      async () => {
+        const mounts = {
+          "/src": CHECKOUT,
+          "/base": await executorBase(),
+          "/packages": await executorPackages(CHECKOUT),
+          "/etc/resolv.conf": "/etc/resolv.conf",
+        };
+        await configure(bundle, { mounts });
+        const outcome = await runBundle(bundle, [
+          "/kaniko/executor",
+          "--context=/src",
+          "--dockerfile=/src/deploy/executor/Dockerfile",
+          "--reproducible",
+          "--compression-level=9",
+          ...imageFlags({ base: "/base", packages: "/packages" }),
+          "--no-push",
+          "--oci-layout-path=/workspace/again",
+        ]);
+        expectCode(outcome, 0);
+        const again = await readLayout(inRoot("workspace/again"));
+        expect(again.manifest.layers).toEqual(image.manifest.layers);
+      },
+      SETUP_MS,
+    );
   });
 });
 
@@ -145,19 +203,28 @@ interface Change {
   readonly user?: { readonly uid: number; readonly gid: number };
   readonly readonly?: boolean;
   readonly capabilities?: readonly string[];
+  /** What this machine has, by its path inside; the network too. */
+  readonly mounts?: Readonly<Record<string, string>>;
 }
 
 /** Gives the bundle the rights of a Pod, in place of umoci's few. */
-async function configure(bundle: string, change: Change): Promise<void> {
+async function configure(bundle: string, change: Change = {}): Promise<void> {
   const path = join(bundle, "config.json");
   const config = JSON.parse(await readFile(path, "utf8")) as {
     root: { readonly: boolean };
     process: { user: unknown; capabilities: unknown };
+    mounts: { destination: string; type: string; source: string; options: string[] }[];
+    linux: { namespaces: { type: string }[] };
   };
   const { user = { uid: 0, gid: 0 }, capabilities = DEFAULT_CAPABILITIES } = change;
   config.root.readonly = change.readonly ?? false;
   config.process.user = user;
   const sets = ["bounding", "permitted", "effective"].map((set) => [set, capabilities] as const);
   config.process.capabilities = Object.fromEntries(sets);
+  for (const [destination, source] of Object.entries(change.mounts ?? {})) {
+    config.mounts = config.mounts.filter((mount) => mount.destination !== destination);
+    config.mounts.push({ destination, source, type: "bind", options: ["bind", "ro"] });
+    config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "network");
+  }
   await writeFile(path, JSON.stringify(config));
 }
