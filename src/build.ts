@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { TsbuildError, messageOf } from "./errors.js";
 import { Channel } from "./internal/channel.js";
 import type { BuildOptions, BuildResult } from "./build/options.js";
@@ -23,6 +24,8 @@ export function start(options: BuildOptions): Build {
   const stop = new AbortController();
   const signal =
     options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
+  // Whatever waits listens to it, and how much does is up to the Dockerfile; Node would take more than ten for a leak.
+  setMaxListeners(0, signal);
   const events = new Channel<BuildEvent>({
     limit: EVENT_LIMIT,
     weigh: (event) => EVENT_WEIGHT + (event.type === "step-output" ? event.chunk.length : 0),

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { lintViolation } from "../dockerfile/index.js";
 import type { Diagnostic } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
@@ -29,6 +30,8 @@ export async function solve(
 ): Promise<readonly Image[]> {
   const stop = new AbortController();
   const signal = AbortSignal.any([common.signal, stop.signal]);
+  // Every step that runs listens to it, in as many stages as there are; Node would take more than ten for a leak.
+  setMaxListeners(0, signal);
   const inputs = plans.map((each) => ({ ...common, ...each, signal }));
   const shared = openSharedServices(inputs);
   const foreseen = await foresee(inputs, shared);

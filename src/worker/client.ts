@@ -124,7 +124,8 @@ function receive(message: FromChild, pending: Map<number, Pending>): void {
 
 /** A worker whose stages live in the client's process. */
 export function createWorker(client: Client, host: HostReport): Worker {
-  const never = new AbortController().signal;
+  // One for each question: stages ask at once, and Node would take many listeners for a leak.
+  const never = (): AbortSignal => new AbortController().signal;
   return {
     host,
     maxViews: host.driver === "in-place" ? 1 : WORKER_VIEWS,
@@ -132,8 +133,8 @@ export function createWorker(client: Client, host: HostReport): Worker {
       const { view } = await client.ask({ op: "prepare", layers }, signal);
       return createView(client, view);
     },
-    takeIndexes: () => client.ask({ op: "takeIndexes" }, never),
-    takeWarnings: () => client.ask({ op: "takeWarnings" }, never),
+    takeIndexes: () => client.ask({ op: "takeIndexes" }, never()),
+    takeWarnings: () => client.ask({ op: "takeWarnings" }, never()),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   };
 }

@@ -201,6 +201,21 @@ describeUnless(LACKS, "stages", () => {
     expect(failed.output).not.toContain("never-reached");
   });
 
+  test("many stages at once are no leak to Node", async () => {
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error): number => warnings.push(warning);
+    process.on("warning", onWarning);
+    const names = Array.from({ length: 16 }, (_, i) => `stage${i}`);
+    const built = await bench.build([
+      ...names.flatMap((name) => [`FROM busybox AS ${name}`, `RUN echo ${name} > /${name}`]),
+      "FROM scratch",
+      ...names.map((name) => `COPY --from=${name} /${name} /`),
+    ]);
+    process.off("warning", onWarning);
+    expect(built.text("stage15")).toBe("stage15\n");
+    expect(warnings).toEqual([]);
+  });
+
   test("a target that is not there is named, with those that are", async () => {
     const failed = await bench.fails(["FROM busybox AS alpha", "FROM busybox AS beta"], {
       target: "gamma",
