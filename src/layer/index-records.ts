@@ -35,6 +35,7 @@ export class RecordTable {
   readonly #seed = randomBytes(4).readUInt32LE();
   #scratch = Buffer.allocUnsafe(1024);
   #scratchLength = 0;
+  #isFrozen = false;
 
   /** @param resident Bytes of records that stay in memory; of names, half as many do. */
   constructor(spill: SpillFile, resident: number = RESIDENT) {
@@ -63,10 +64,14 @@ export class RecordTable {
     return (node & (PER_PAGE - 1)) * STRIDE;
   }
 
-  /** Nothing changes any more. */
+  /** Nothing changes any more, and nothing is asked of `find`: what it needs is given back. */
   freeze(): void {
     this.#records.freeze();
     this.#names.freeze();
+    this.#isFrozen = true;
+    this.#buckets = new Uint32Array(0);
+    this.#hashes = new Uint32Array(0);
+    this.#nextInBucket = new Uint32Array(0);
   }
 
   parent(node: number): number {
@@ -108,6 +113,7 @@ export class RecordTable {
 
   /** The child with this name; `undefined` when there is none. */
   find(parent: number, name: string): number | undefined {
+    if (this.#isFrozen) throw new RangeError("an index is asked after its end");
     this.#load(name);
     const hash = this.#hash(parent);
     let node = this.#buckets[hash & (this.#buckets.length - 1)] ?? NONE;
@@ -115,6 +121,22 @@ export class RecordTable {
       if (this.#hashes[node] === hash && this.parent(node) === parent && this.#isLoaded(node))
         return node;
       node = this.#nextInBucket[node] ?? NONE;
+    }
+    return undefined;
+  }
+
+  /** The one of some nodes, sorted by their names, that has this name. */
+  findSorted(nodes: Uint32Array, name: string): number | undefined {
+    this.#load(name);
+    let low = 0;
+    let high = nodes.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >>> 1;
+      const node = nodes[middle] ?? 0;
+      const order = this.nameOf(node).compare(this.#scratch, 0, this.#scratchLength);
+      if (order === 0) return node;
+      if (order < 0) low = middle + 1;
+      else high = middle - 1;
     }
     return undefined;
   }

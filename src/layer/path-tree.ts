@@ -22,7 +22,7 @@ export class PathTree {
     this.#table.add(ROOT, "");
   }
 
-  /** The child of that name; `undefined` when there is none. */
+  /** The child of that name; `undefined` when there is none. Not once it is frozen. */
   find(parent: number, name: string): number | undefined {
     return this.#table.find(parent, name);
   }
@@ -30,6 +30,20 @@ export class PathTree {
   /** The same, made when there is none. */
   make(parent: number, name: string): number {
     return this.#table.find(parent, name) ?? this.#table.add(parent, name);
+  }
+
+  /** The children of a directory, by the bytes of their names. */
+  children(node: number): Uint32Array {
+    return this.#table.sortedChildren(node);
+  }
+
+  /** The child of that name among all of a directory. */
+  findAmong(children: Uint32Array, name: string): number | undefined {
+    return this.#table.findSorted(children, name);
+  }
+
+  nameOf(node: number): string {
+    return decodeName(this.#table.nameOf(node));
   }
 
   isDirectory(node: number): boolean {
@@ -56,12 +70,6 @@ export class PathTree {
     chunk[at + FIELD.type] = is === "other" ? OTHER : DIRECTORY;
     chunk[at + FIELD.flags] = is === "opaque directory" ? OPAQUE : 0;
     chunk.writeDoubleLE(reference + 1, at + FIELD.dataOffset);
-  }
-
-  /** The names in a directory, by their bytes. Nothing may be added meanwhile. */
-  *names(node: number): Generator<string, void, void> {
-    for (const child of this.#table.sortedChildren(node))
-      yield decodeName(this.#table.nameOf(child));
   }
 
   /** Nothing changes any more. */

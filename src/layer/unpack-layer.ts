@@ -103,8 +103,8 @@ async function readLayer(
       hint,
     });
   }
-  builder.write(index.fd, diffId, reader.offset);
   const { impliedDirectories, opaqueRoot } = applier;
+  builder.write(index.fd, diffId, reader.offset);
   return {
     diffId,
     uncompressedSize: reader.offset,

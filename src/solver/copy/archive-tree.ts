@@ -103,8 +103,12 @@ class Unpacking implements Tree {
   }
 
   #contributor(node: number): Contributor {
+    const tree = this.#tree;
     const { item } = this.#options.transform;
-    const place = this.#tree.reference(node);
+    const place = tree.reference(node);
+    let children: Uint32Array | undefined;
+    /** Whoever asks for a name's child has mostly just been given the name. */
+    let last: { readonly name: string; readonly child: number } | undefined;
     return {
       order: item,
       entry:
@@ -112,10 +116,18 @@ class Unpacking implements Tree {
           ? directoryEntry(0o755, ROOT, 0n)
           : this.#kept(this.#archive.log.at(place)).entry,
       rule: place === undefined ? "keep" : "replace",
-      opaque: this.#tree.isOpaque(node),
-      names: () => this.#tree.names(node),
+      opaque: tree.isOpaque(node),
+      names: function* () {
+        for (const child of (children ??= tree.children(node))) {
+          last = { name: tree.nameOf(child), child };
+          yield last.name;
+        }
+      },
       child: (name) => {
-        const child = this.#tree.find(node, name);
+        const child =
+          last?.name === name
+            ? last.child
+            : tree.findAmong((children ??= tree.children(node)), name);
         return child === undefined ? undefined : this.#contributor(child);
       },
     };
