@@ -8,11 +8,21 @@ import type { CaseBuilder } from "./ways.js";
 
 const BUILD_TIMEOUT_MS = 300_000;
 
+/** The executor image has git; the small container here has not. */
+const GIT_CASES = [
+  "add-git-default-branch",
+  "add-git-keep-git-dir-chown",
+  "add-git-query-form",
+  "add-git-ref-subdir",
+  "ignore-does-not-apply-to-git-add",
+];
+
 /** Cases that ask for what the driver cannot give: why. They fail, so that none stays here for nothing. */
 export const NOT_IN_PLACE: Readonly<Record<string, string>> = {
   "arg-sandbox-hostname": "the container's name and /etc/hosts stay as they are",
   "mount-cache-owner-mode":
     "a cache in a store on a volume is a symbolic link: its own mode is 777",
+  ...Object.fromEntries(GIT_CASES.map((id) => [id, "there is no git in the tests' container"])),
   "network-none": "/sys is the container's, and shows its network",
 };
 

@@ -53,6 +53,12 @@ RUN for p in /proc/[0-9]*; do \\
         head -c 1 $p/mem > /dev/null 2>&1 && echo "memory of $p" >> /seen; \\
         true;; esac; done; cat /proc/*/comm | grep -q node && test ! -e /seen
 `;
+/** Runs until it is stopped, with something from outside in three places. */
+const STOPPED = `FROM base
+RUN echo own > /etc/token && mkdir /var/c && touch /var/c/own
+RUN --mount=type=secret,id=token,target=/etc/token --mount=type=cache,target=/var/c \\
+    --mount=type=tmpfs,target=/tmp (sleep 999 &) ; touch /var/c/cached; sleep 888
+`;
 const BUSYBOX = "/kaniko/bin/busybox";
 const TIMEOUT = { timeout: 300_000 };
 
@@ -148,6 +154,26 @@ describeUnless(
         await using box = await container();
         await dockerfile(LOOK);
         expectCode(await inside(box, "hidden"), 0);
+      },
+    );
+
+    test.each(["INT", "KILL"])(
+      "takes a step away when SIG%s ends the build",
+      TIMEOUT,
+      async (name) => {
+        await using box = await container();
+        await dockerfile(STOPPED);
+        const build = [...IN_PLACE_COMMAND, ...flags("/work-dir", `stopped-${name}`)].join(" ");
+        const script = `b=${BUSYBOX}
+${build} --driver=in-place --store=/kaniko/store >/dev/null 2>&1 &
+front=$!
+until $b ps | $b grep -q "sleep 888$"; do $b sleep 0.2; done
+kill -${name} $front; wait $front
+for i in 1 2 3 4 5 6 7 8 9 10; do $b ps | $b grep -q "sleep [89]" || break; $b sleep 0.5; done
+$b ps | $b grep -v grep | $b grep sleep
+cat /etc/token; $b ls /var/c`;
+        const outcome = await shell(box, script);
+        expect(outcome.stdout).toBe("own\nown\n");
       },
     );
 

@@ -62,10 +62,14 @@ export function createInPlaceSandbox(options: InPlaceSandboxOptions): Sandbox {
       refuseHosts(spec);
       for (const message of lacking(spec)) sayOnce(message);
       const placed = placeMounts(spec.mounts, tools);
+      // Also when the front process was killed: nobody waits for the step then, and a secret must not stay.
+      const undo = (): void => void placed.undo();
+      process.once("exit", undo);
       try {
         const output = { output: on.output.bind(on) };
         return await inner.run({ ...spec, mounts: [] }, root, output, signal);
       } finally {
+        process.off("exit", undo);
         on.restored?.(placed.undo());
         seal.verify();
       }

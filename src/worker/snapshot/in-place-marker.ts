@@ -1,4 +1,7 @@
-import { readFileSync, statSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync } from "node:fs";
+import { TsbuildError } from "../../errors.js";
+import { loadLibc } from "../linux/libc.js";
+import { openLockCalls } from "../linux/lock.js";
 
 /** Says that what is in "/" was put there by builds. In the builder's own directory. */
 export function markerOf(home: string): string {
@@ -18,4 +21,16 @@ export function isTakenOver(home: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Takes "/" for this process until it is disposed or dies. @throws TsbuildError HOST_UNSUPPORTED when another has it */
+export function lockRoot(home: string): Disposable {
+  const fd = openSync(`${home}/.in-place.lock`, "a", 0o600);
+  if (openLockCalls(loadLibc()).tryLock(fd, "exclusive")) {
+    return { [Symbol.dispose]: () => closeSync(fd) };
+  }
+  closeSync(fd);
+  throw new TsbuildError("HOST_UNSUPPORTED", "tried to take /: another build here has it", {
+    hint: "build one after the other, or each in a container of its own",
+  });
 }

@@ -5,7 +5,7 @@ import type { SourceRoot, StageRoot } from "../layer-host-types.js";
 import type { RootPlace } from "../root-jobs.js";
 import type { InPlaceOptions, LayerBlob, SealedFiles, SealOptions } from "../types.js";
 import { keepRules } from "./in-place-keep.js";
-import { markerOf, rootIdentity } from "./in-place-marker.js";
+import { lockRoot, markerOf, rootIdentity } from "./in-place-marker.js";
 import { discard, unpack } from "./layer-directories.js";
 import { applyRootState, DEFAULT_ROOT } from "./root-state.js";
 import { ScannedRoot } from "./scanned-root.js";
@@ -36,6 +36,8 @@ class Roots implements InPlaceRoots {
   #isTaken = false;
   #isOurs = false;
   #original: LayerBlob | undefined;
+  /** While it is held no other build in this container takes "/". */
+  #lock: Disposable | undefined;
 
   constructor(tools: SnapshotTools, inPlace: InPlaceOptions) {
     this.#tools = tools;
@@ -85,7 +87,14 @@ class Roots implements InPlaceRoots {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#isOurs || !this.#inPlace.wipeLast) return;
+    try {
+      if (this.#isOurs && this.#inPlace.wipeLast) await this.#cleanUp();
+    } finally {
+      this.#lock?.[Symbol.dispose]();
+    }
+  }
+
+  async #cleanUp(): Promise<void> {
     const never = new AbortController().signal;
     await this.#wipe(never);
     if (this.#original !== undefined) await this.#apply(this.#original, never);
@@ -95,6 +104,7 @@ class Roots implements InPlaceRoots {
   /** From here on what is in "/" is of builds alone: the next one need not ask. */
   async #takeOver(signal: AbortSignal): Promise<void> {
     if (this.#isOurs) return;
+    this.#lock = lockRoot(this.#inPlace.home);
     const { preserve, wipeLast } = this.#inPlace;
     if (preserve && wipeLast) this.#original = await this.#remember(signal);
     writeFileSync(markerOf(this.#inPlace.home), rootIdentity(), { mode: 0o600 });
