@@ -93,6 +93,8 @@ export interface BuildOptions {
   /** Where blobs and unpacked layers are kept between builds. Default: `$TSBUILD_STORE`, `$XDG_CACHE_HOME/tsbuild`, `~/.cache/tsbuild`. */
   readonly store?: string;
   readonly driver?: "auto" | DriverName;
+  /** Refuse a driver with which an image may lack something, or have another owner, instead of saying so. */
+  readonly strict?: boolean;
   /** For the driver `in-place`, which makes a container's own "/" each stage's root in turn. */
   readonly inPlace?: InPlaceBuild;
   /** Leaves the result's files in "/": asks for the driver `in-place`. */

@@ -1,9 +1,10 @@
+import { TsbuildError } from "../errors.js";
 import type { SolvePlan } from "../solver/solve.js";
 import type { Emit } from "../solver/types.js";
 import { removeTree } from "../store/index.js";
 import type { Store } from "../store/types.js";
 import { startWorker } from "../worker/start.js";
-import type { HostReport, Worker } from "../worker/types.js";
+import type { DriverName, HostReport, Worker } from "../worker/types.js";
 import type { Cleanup } from "./cleanup.js";
 import { inPlaceOptions, withoutMeaning } from "./in-place.js";
 import type { BuildOptions } from "./options.js";
@@ -48,13 +49,14 @@ export function workerStarter(
     });
     cleanup.use(worker);
     const { driver: name, refused } = worker.host;
+    if (options.strict === true) refuseLosses(name);
     const note = refused.map((one) => `${one.driver}: ${one.because}`).join("; ");
     emit({ type: "driver", name, ...(note === "" ? {} : { note }) });
     if (isSeenBySteps(worker.host)) await hide();
     const messages = name === "in-place" ? [IN_PLACE] : meaningless(options, name);
     for (const message of messages) emit({ type: "notice", message });
-    if (name.startsWith("single-id")) emit({ type: "notice", message: SINGLE_ID });
-    if (name === "proot") emit({ type: "notice", message: PROOT });
+    const losses = lossesOf(name);
+    if (losses !== undefined) emit({ type: "notice", message: losses });
     if (worker.host.memoryBytes !== undefined) {
       emit({ type: "notice", message: inMemory(worker.host.memoryBytes) });
     }
@@ -72,6 +74,24 @@ function isSeenBySteps({ driver, sharesPids }: HostReport): boolean {
 async function hide(): Promise<void> {
   const { hideThisProcess } = await import("../worker/hide.js");
   hideThisProcess();
+}
+
+/** What an image may lack, or have otherwise, whose steps run that way. */
+function lossesOf(driver: DriverName): string | undefined {
+  if (driver === "proot") return PROOT;
+  return driver.startsWith("single-id") ? SINGLE_ID : undefined;
+}
+
+function refuseLosses(driver: DriverName): void {
+  const losses = lossesOf(driver);
+  if (losses === undefined) return;
+  throw new TsbuildError(
+    "HOST_UNSUPPORTED",
+    `tried to run steps with the driver ${driver}: ${losses}`,
+    {
+      hint: "without --strict it is a notice",
+    },
+  );
 }
 
 function meaningless(options: BuildOptions, driver: string): readonly string[] {

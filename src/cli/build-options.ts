@@ -53,6 +53,7 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     rewriteTimestamp: rewritesTimestamps(list("output")) || undefined,
     store: text("store") ?? storeBeside(kanikoDirectory(flags, environment), environment),
     driver: text("driver"),
+    strict: flag("strict"),
     inPlace: inPlace(flags, environment),
     materialize: text("materialize") === "true" ? true : undefined,
     singleSnapshot: text("single-snapshot") === "true" ? true : undefined,

@@ -1,4 +1,5 @@
 import { BUILD_FLAGS } from "./flags-build.js";
+import { DRIVER_FLAGS } from "./flags-drivers.js";
 import { IN_PLACE_FLAGS } from "./flags-in-place.js";
 import { OUTPUT_FLAGS } from "./flags-output.js";
 
@@ -66,21 +67,7 @@ export const FLAGS = [
     group: "Environment",
     help: "where blobs and layers are kept between builds (default ~/.cache/tsbuild)",
   },
-  {
-    name: "driver",
-    type: "string",
-    choices: [
-      "auto",
-      "overlay",
-      "plain",
-      "single-id-overlay",
-      "single-id-plain",
-      "in-place",
-      "proot",
-    ],
-    group: "Environment",
-    help: "how steps are isolated (default the best that works here)",
-  },
+  ...DRIVER_FLAGS,
   ...IN_PLACE_FLAGS,
   {
     name: "verbosity",

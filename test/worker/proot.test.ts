@@ -44,12 +44,13 @@ describeUnless([lacksTools("proot", "busybox")], "the proot driver", () => {
   test("takes the user and the ulimits of the step", async () => {
     const stage = await lab.stage();
     const limits = [{ name: "nofile", soft: 100, hard: 200 } as const];
-    const said = await stage.sh("id -u; id -g; ulimit -n; ulimit -Hn; echo x >/tmp/mine", {
+    const said = await stage.sh("id -u; id -g; id -G; ulimit -n; ulimit -Hn; echo x >/tmp/mine", {
       uid: 1234,
       gid: 56,
+      groups: [56, 78],
       limits,
     });
-    expect(said).toBe("1234\n56\n100\n200\n");
+    expect(said).toBe("1234\n56\n56 78\n100\n200\n");
     const [, mine] = await stage.seal();
     expect(mine).toMatchObject({ name: "tmp/mine", uid: 1234, gid: 56 });
   });

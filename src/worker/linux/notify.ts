@@ -36,8 +36,8 @@ export interface NotifyCalls {
   receiveFd(socket: number): number | undefined;
   /** Waits for the next call. `undefined` when no process is left that could make one. Blocks. */
   next(listener: number): Notification | undefined;
-  /** Answers with 0, or with an errno as in `os.constants.errno`. A caller that is gone is fine. */
-  answer(listener: number, id: bigint, errno: number): void;
+  /** Answers with a result, or with an errno as in `os.constants.errno` made negative. A caller that is gone is fine. */
+  answer(listener: number, id: bigint, result: number): void;
 }
 
 export function openNotifyCalls(libc: Libc): NotifyCalls {
@@ -78,10 +78,11 @@ function listenerCalls(libc: Libc): Pick<NotifyCalls, "next" | "answer"> {
         if (errno !== ENOENT && errno !== EINTR) throw libc.failure("ioctl", `fd ${listener}`);
       }
     },
-    answer(listener, id, errno) {
+    answer(listener, id, result) {
       const bytes = Buffer.alloc(ANSWER_SIZE);
       bytes.writeBigUInt64LE(id, 0);
-      bytes.writeInt32LE(-errno, 16);
+      if (result < 0) bytes.writeInt32LE(result, 16);
+      else bytes.writeBigInt64LE(BigInt(result), 8);
       if (Number(receive(listener, NOTIF_SEND, bytes)) === 0 || libc.errno() === ENOENT) return;
       throw libc.failure("ioctl", `fd ${listener}`);
     },

@@ -73,6 +73,9 @@ export function layoutOf(form: StateCall["form"]): StateLayout {
   return form === "statx" ? STATX_LAYOUT : (STAT_LAYOUTS[process.arch] ?? STATX_LAYOUT);
 }
 
+/** getgroups */
+export const GROUPS_CALL: Readonly<Record<string, number>> = { x64: 115, arm64: 158 };
+
 /** AUDIT_ARCH_* */
 const ARCHITECTURES: Readonly<Record<string, number>> = { x64: 0xc000003e, arm64: 0xc00000b7 };
 
@@ -104,8 +107,9 @@ export function zeroFilter(): Uint8Array | undefined {
 export function ownerFilter(): Uint8Array | undefined {
   const owners = OWNER_CALLS[process.arch];
   const states = STATE_CALLS[process.arch];
-  if (owners === undefined || states === undefined) return undefined;
-  return filterOf([...owners.keys(), ...states.keys()], NOTIFY);
+  const groups = GROUPS_CALL[process.arch];
+  if (owners === undefined || states === undefined || groups === undefined) return undefined;
+  return filterOf([...owners.keys(), ...states.keys(), groups], NOTIFY);
 }
 
 function filterOf(numbers: readonly number[], action: number): Uint8Array {

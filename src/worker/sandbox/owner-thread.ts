@@ -20,6 +20,7 @@ import { openStateReader, type StateReader } from "../linux/state.js";
 import type { Given } from "../snapshot/intents.js";
 import type { OwnerReport, OwnerThreadOrder } from "./owners.js";
 import {
+  GROUPS_CALL,
   layoutOf,
   OWNER_CALLS,
   type OwnerCall,
@@ -61,7 +62,7 @@ function serve(order: OwnerThreadOrder): OwnerReport {
       notify.answer(
         listener,
         notification.id,
-        errnoFor(() => handle(notification, tools)),
+        resultOf(() => handle(notification, tools)),
       );
     }
   } finally {
@@ -69,22 +70,38 @@ function serve(order: OwnerThreadOrder): OwnerReport {
   }
 }
 
-function errnoFor(work: () => void): number {
+function resultOf(work: () => number): number {
   const numbers: Readonly<Record<string, number>> = constants.errno;
   try {
-    work();
-    return 0;
+    return work();
   } catch (error) {
-    return numbers[errnoOf(error) ?? ""] ?? constants.errno.EPERM;
+    return -(numbers[errnoOf(error) ?? ""] ?? constants.errno.EPERM);
   }
 }
 
-function handle(notification: Notification, tools: Tools): void {
+function handle(notification: Notification, tools: Tools): number {
+  if (notification.call === GROUPS_CALL[process.arch]) {
+    return tellGroups(notification, tools.order.user.groups);
+  }
   const owner = OWNER_CALLS[process.arch]?.get(notification.call);
-  if (owner !== undefined) return give(notification, owner, tools);
+  if (owner !== undefined) {
+    give(notification, owner, tools);
+    return 0;
+  }
   const state = STATE_CALLS[process.arch]?.get(notification.call);
   if (state === undefined) throw Object.assign(new Error("unknown call"), { code: "ENOSYS" });
   tell(notification, state, tools);
+  return 0;
+}
+
+/** The groups of the step's user, since nobody here could take them. */
+function tellGroups({ tid, args }: Notification, groups: readonly number[]): number {
+  const room = toSigned(args[0] ?? 0n);
+  if (room === 0) return groups.length;
+  if (room < groups.length) throw Object.assign(new Error("no room"), { code: "EINVAL" });
+  if (groups.length > 0)
+    writeBytes(tid, args[1] ?? 0n, Buffer.from(Uint32Array.from(groups).buffer));
+  return groups.length;
 }
 
 function give({ tid, args }: Notification, shape: OwnerCall, tools: Tools): void {

@@ -15,6 +15,7 @@ export interface OwnerThreadOrder {
     /** Who the step believes to be. */
     readonly uid: number;
     readonly gid: number;
+    readonly groups: readonly number[];
     readonly realUid: number;
     readonly realGid: number;
   };

@@ -298,9 +298,9 @@ function kill(pid: number): void {
   }
 }
 
-function userOf({ uid, gid }: SandboxSpec): OwnerThreadOrder["user"] {
+function userOf({ uid, gid, groups }: SandboxSpec): OwnerThreadOrder["user"] {
   const [realUid, realGid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
-  return { uid, gid, realUid, realGid };
+  return { uid, gid, groups, realUid, realGid };
 }
 
 function start(
