@@ -112,5 +112,6 @@ function fill(fd: number, into: Buffer, start: number, path: string): void {
 function failure(path: string, because: string, cause?: unknown): TsbuildError {
   return new TsbuildError("STORE_FAILED", `tried to read the index ${path}: ${because}`, {
     cause,
+    hint: "if something deleted it during the build, build again: it is made anew from the layer",
   });
 }

@@ -128,7 +128,8 @@ export class LayerIndex {
     if (slot === 0) return undefined;
     const found: NodeAttributes = { xattrs: new Map() };
     for (let at = this.#attributes + slot - 1; ;) {
-      const tag = this.#bytes.buffer[this.#bytes.locate(at, 1)] ?? ATTRIBUTE.end;
+      const first = this.#bytes.locate(at, 1);
+      const tag = this.#bytes.buffer[first] ?? ATTRIBUTE.end;
       if (tag === ATTRIBUTE.end) return found;
       const head = this.#bytes.locate(at + 1, 4);
       const length = this.#bytes.buffer.readUInt32LE(head);

@@ -2,7 +2,13 @@ import { openSync, closeSync, readSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { messageOf, TsbuildError } from "../errors.js";
 import { diskFullHint } from "../internal/disk-full.js";
-import { decompress, indexLayer, mergedTree, openIndex, type LayerIndex } from "../layer/index.js";
+import {
+  decompress,
+  indexLayer,
+  mergedTree,
+  openIndexFile,
+  type LayerIndex,
+} from "../layer/index.js";
 import { digestFromHex, hexOf, type DiffId, type Digest } from "../oci/digest.js";
 import { layerCompression } from "../oci/media-types.js";
 import { formatRepository } from "../oci/reference.js";
@@ -70,27 +76,27 @@ export class Layers {
   /** Whether the index is known without reading the layer. */
   async hasIndex(layer: Layer): Promise<boolean> {
     if (this.#indexes.has(layer.diffId)) return true;
-    const bytes = await this.#input.store.readIndex(layer.diffId);
-    if (bytes === undefined) return false;
-    this.#indexes.set(layer.diffId, Promise.resolve(openIndex(bytes)));
+    const file = await this.#input.store.findIndex(layer.diffId);
+    if (file === undefined) return false;
+    this.#indexes.set(layer.diffId, Promise.resolve(openIndexFile(file)));
     return true;
   }
 
   #index(layer: Layer): Promise<LayerIndex> {
     return once(this.#indexes, layer.diffId, async () => {
       const { store, signal } = this.#input;
-      const known = await store.readIndex(layer.diffId);
-      if (known !== undefined) return openIndex(known);
+      const known = await store.findIndex(layer.diffId);
+      if (known !== undefined) return openIndexFile(known);
       const { compression } = await this.blob(layer);
       const indexPath = store.stagingPath(".index");
       const bytes = store.get(layer.descriptor.digest, signal);
       await indexLayer(bytes, { compression, diffId: layer.diffId, index: indexPath, signal });
       await store.adoptIndex(indexPath, layer.diffId);
-      const made = await store.readIndex(layer.diffId);
+      const made = await store.findIndex(layer.diffId);
       if (made === undefined) {
         throw new TsbuildError("STORE_FAILED", `the index of layer ${layer.diffId} was not kept`);
       }
-      return openIndex(made);
+      return openIndexFile(made);
     });
   }
 

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { TsbuildError, errnoOf } from "../errors.js";
 import { writeFileAtomic } from "../internal/atomic-file.js";
@@ -100,13 +100,14 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
     stagingPath: staging.path,
     layersDirectory: (idMap) => directoryOf(directory.layers, idMap),
     cachesDirectory: (idMap) => directoryOf(directory.caches, idMap),
-    async readIndex(diffId) {
+    async findIndex(diffId) {
       const path = indexPath(diffId);
       try {
-        return await readFile(path);
+        await stat(path);
+        return path;
       } catch (error) {
         if (errnoOf(error) === "ENOENT") return undefined;
-        throw storeFailure(`read the index of layer ${diffId}`, path, error);
+        throw storeFailure(`find the index of layer ${diffId}`, path, error);
       }
     },
     adoptIndex: (file, diffId) =>

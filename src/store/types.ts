@@ -31,8 +31,8 @@ export interface Store extends BlobStore, AsyncDisposable {
   layersDirectory(idMap: string): Promise<string>;
   /** What cache mounts keep from build to build, for one id map. Made when absent. */
   cachesDirectory(idMap: string): Promise<string>;
-  /** The index of a layer, as `layer/` wrote it. */
-  readIndex(diffId: DiffId): Promise<Uint8Array | undefined>;
+  /** The file of a layer's index, as `layer/` wrote it; nothing ever changes it. */
+  findIndex(diffId: DiffId): Promise<string | undefined>;
   adoptIndex(file: string, diffId: DiffId): Promise<void>;
   /** What was fetched from URLs. */
   readonly downloads: Downloads;

@@ -203,11 +203,11 @@ test("finished files of the staging directory become blobs and indexes", async (
   expect(await text(store.get(digestOf("layer"), signal))).toBe("layer");
 
   const diffId = diffIdFromHex(hexOf(digestOf("tar")));
-  expect(await store.readIndex(diffId)).toBeUndefined();
+  expect(await store.findIndex(diffId)).toBeUndefined();
   const index = store.stagingPath("index");
   await writeFile(index, "entries");
   await store.adoptIndex(index, diffId);
-  expect(Buffer.from((await store.readIndex(diffId)) ?? "").toString()).toBe("entries");
+  expect(await readFile((await store.findIndex(diffId)) ?? "", "utf8")).toBe("entries");
   expect(await readdir(store.staging)).toEqual([]);
   expect((await errorOf(store.adoptBlob(blob, digestOf("layer")))).code).toBe("STORE_FAILED");
 });
