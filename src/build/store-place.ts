@@ -54,10 +54,14 @@ function usualPlaces(environment: Environment): readonly Candidate[] {
   const home = valueOf(environment, "HOME");
   const executor = valueOf(environment, "KANIKO_DIR") ?? EXECUTOR_HOME;
   const temporary = valueOf(environment, "TMPDIR") ?? "/tmp";
+  const ours = { directory: join(executor, "store"), below: executor };
+  // Where steps may have the builder's own "/", nothing of theirs is in there: `rm -rf ~/.cache` is a common line.
+  const isInExecutor = process.execPath.startsWith(`${EXECUTOR_HOME}/`);
   return [
+    ...(isInExecutor ? [ours] : []),
     ...(cache === undefined ? [] : [{ directory: resolve(cache, "tsbuild") }]),
     ...(home === undefined ? [] : [{ directory: resolve(home, ".cache", "tsbuild") }]),
-    { directory: join(executor, "store"), below: executor },
+    ...(isInExecutor ? [] : [ours]),
     { directory: resolve(temporary, `tsbuild-${process.geteuid?.() ?? 0}`) },
   ];
 }

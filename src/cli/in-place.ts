@@ -35,11 +35,16 @@ export function kanikoDirectory(flags: ParsedFlags, environment: Environment): s
   return flags.one.get("kaniko-dir") || environment["KANIKO_DIR"] || undefined;
 }
 
+/** Kaniko's own, which is also a variable of its image: a usual place for the store, but not one that was asked for. */
+const USUAL = "/kaniko";
+
 /** The build's work is where it was asked for, unless the store has a place of its own. */
 export function storeBeside(
   directory: string | undefined,
   environment: Environment,
 ): string | undefined {
   const isNamed = (environment["TSBUILD_STORE"] ?? "") !== "";
-  return directory === undefined || isNamed ? undefined : `${directory}/store`;
+  return directory === undefined || isNamed || directory.replace(/\/+$/, "") === USUAL
+    ? undefined
+    : `${directory}/store`;
 }
