@@ -14,30 +14,53 @@ export interface Destinations {
   readonly names: readonly Reference[];
   /** Those of them that it is pushed to. */
   readonly pushed: readonly Reference[];
+  /** Repositories that the image is pushed to without a tag. */
+  readonly byDigest: readonly Reference[];
 }
 
 /** Where the image goes by name. @throws TsbuildError USAGE for a wrong name, or when it goes nowhere at all */
 export function destinationsOf(options: BuildOptions): Destinations {
   const own = (options.destinations ?? []).map(parseDestination);
-  const outputs = (options.outputs ?? []).flatMap((output) =>
-    output.type === "image"
-      ? [{ push: output.push ?? false, names: (output.names ?? []).map(parseDestination) }]
-      : [],
+  const images = (options.outputs ?? []).flatMap((output) =>
+    output.type === "image" ? [{ push: false, byDigest: false, names: [], ...output }] : [],
   );
-  const names = unique([...own, ...outputs.flatMap((output) => output.names)]);
-  requireDestination(options, names);
-  if (options.push === false) return { names, pushed: [] };
-  const asked = outputs.filter(({ push }) => push);
-  return { names, pushed: unique([...own, ...asked.flatMap((output) => output.names)]) };
+  const tagged = images
+    .filter(({ byDigest }) => !byDigest)
+    .map(({ push, names }) => ({ push, names: names.map(parseDestination) }));
+  const untagged = images
+    .filter(({ byDigest }) => byDigest)
+    .map(({ push, names }) => ({ push, names: names.map(parseRepository) }));
+  const names = unique([...own, ...tagged.flatMap((output) => output.names)]);
+  requireDestination(options, [...names, ...untagged.flatMap((output) => output.names)]);
+  if (options.push === false) return { names, pushed: [], byDigest: [] };
+  const asked = (outputs: typeof tagged): Reference[] =>
+    outputs.filter(({ push }) => push).flatMap((output) => output.names);
+  return {
+    names,
+    pushed: unique([...own, ...asked(tagged)]),
+    byDigest: unique(asked(untagged)),
+  };
 }
 
 /** A destination is a tag: a digest cannot be chosen. @throws TsbuildError USAGE */
-function parseDestination(text: string): Reference {
+export function parseDestination(text: string): Reference {
   const reference = withDefaultTag(parseReference(text));
   if (reference.digest === undefined) return reference;
   throw new TsbuildError("USAGE", `"${text}" cannot be pushed to: a digest is not a name`, {
     hint: "use a tag: registry/repository:tag",
   });
+}
+
+function parseRepository(text: string): Reference {
+  const reference = parseReference(text);
+  if (reference.tag === undefined && reference.digest === undefined) return reference;
+  throw new TsbuildError(
+    "USAGE",
+    `"${text}" cannot be pushed by digest: it has a tag or a digest`,
+    {
+      hint: "name the repository alone",
+    },
+  );
 }
 
 function unique(references: readonly Reference[]): readonly Reference[] {

@@ -15,6 +15,8 @@ import { RootfsTar } from "./export-tar.js";
 interface FilesOutput {
   readonly type: "local" | "tar";
   readonly dest: string;
+  /** Whether each platform has a directory of its own. Default: where there are several. */
+  readonly platformSplit?: boolean;
 }
 
 /** An image's files and the directory that they go to; "" is the destination itself. */
@@ -23,7 +25,7 @@ interface Rootfs {
   readonly directory: string;
 }
 
-/** Writes the files of the images. With several platforms each has a directory of its own: `linux_arm_v7`. */
+/** Writes the files of the images, each in a directory of its own, such as `linux_arm_v7`, or together. */
 export async function exportFiles(
   output: FilesOutput,
   images: readonly Image[],
@@ -31,14 +33,32 @@ export async function exportFiles(
 ): Promise<void> {
   const layers = new Layers(input);
   await using opened = new Cleanup();
+  const isSplit = output.platformSplit ?? images.length > 1;
   const systems: Rootfs[] = [];
   for (const image of images) {
     const contents = opened.use(await layers.contents(image, "the image"));
     await contents.prepare(walk(contents.tree, ""));
     const platform = formatPlatform(image.config.platform).replaceAll("/", "_");
-    systems.push({ tree: contents.tree, directory: images.length === 1 ? "" : platform });
+    systems.push({ tree: contents.tree, directory: isSplit ? platform : "" });
   }
+  if (!isSplit) refuseOverlaps(systems);
   await (output.type === "tar" ? writeTar : writeLocal)(output.dest, systems, input);
+}
+
+/** Directories may be of several platforms, anything else would be lost. @throws TsbuildError USAGE */
+function refuseOverlaps(systems: readonly Rootfs[]): void {
+  const seen = new Map<string, boolean>();
+  for (const { tree } of systems.length === 1 ? [] : systems) {
+    for (const { path, entry } of walk(tree, "")) {
+      const isDirectory = entry.type === "directory";
+      if (!(seen.get(path) ?? true) || (seen.has(path) && !isDirectory)) {
+        throw new TsbuildError("USAGE", `tried to write "${path}": two platforms have it`, {
+          hint: "leave platform-split=false out, so that each has a directory of its own",
+        });
+      }
+      seen.set(path, isDirectory);
+    }
+  }
 }
 
 /** Every entry below a directory, parents first. */
@@ -59,12 +79,16 @@ async function writeTar(
 ): Promise<void> {
   await using output = await openOutputFile(dest, "the tar of the files");
   const tar = new RootfsTar(output, signal);
+  const directories = new Set<string>();
   for (const { tree, directory } of systems) {
     const root = tree.lstat("");
     if (directory !== "" && root !== undefined) await tar.add(directory, root);
     tar.begin();
     for (const { path, entry } of walk(tree, "")) {
-      await tar.add(directory === "" ? path : `${directory}/${path}`, entry);
+      const full = directory === "" ? path : `${directory}/${path}`;
+      if (directories.has(full)) continue;
+      if (entry.type === "directory") directories.add(full);
+      await tar.add(full, entry);
     }
   }
   await tar.finish();

@@ -1,6 +1,7 @@
 import { TsbuildError } from "../errors.js";
 import { serializeImage } from "../oci/image.js";
 import { serializeIndex, type SerializedBlob } from "../oci/manifest.js";
+import { layerCompression } from "../oci/media-types.js";
 import type { Descriptor, Image } from "../oci/types.js";
 import type { Annotations } from "./export-annotations.js";
 import type { BuildOptions } from "./options.js";
@@ -41,6 +42,20 @@ export function makesIndex({ buildArgs }: BuildOptions, images: number): boolean
   if (wanted !== undefined && why === undefined) return wanted;
   throw new TsbuildError("USAGE", `invalid BUILDKIT_MULTI_PLATFORM "${asked}": ${why}`, {
     hint: "leave it out, or build one platform",
+  });
+}
+
+/** `forceCompression`: no layer is compressed in another way than was asked. @throws TsbuildError USAGE */
+export function checkCompression(images: readonly Image[], options: BuildOptions): void {
+  if (options.forceCompression !== true) return;
+  const wanted = options.compression ?? "gzip";
+  const layers = images.flatMap((image) => image.layers);
+  const other = layers.find(({ descriptor }) => layerCompression(descriptor.mediaType) !== wanted);
+  if (other === undefined) return;
+  const { digest, mediaType } = other.descriptor;
+  const what = `tried to keep force-compression: layer ${digest} of the base is ${mediaType}`;
+  throw new TsbuildError("USAGE", `${what}, and layers are not packed again as ${wanted}`, {
+    hint: "leave force-compression out, or take a base with such layers",
   });
 }
 

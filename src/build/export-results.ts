@@ -30,7 +30,13 @@ export async function writeResults(
 }
 
 function tagged(reference: Reference): string {
-  return formatReference({ ...reference, tag: reference.tag ?? "latest" });
+  return formatReference(reference);
+}
+
+/** What is pushed by digest has no tag. */
+function imageName(reference: Reference): string {
+  const name = dockerName(reference);
+  return reference.tag === undefined ? name.slice(0, name.lastIndexOf(":")) : name;
 }
 
 /** Docker's image id. */
@@ -58,7 +64,7 @@ function metadata(exported: Exported, names: readonly Reference[]): string {
     "containerimage.config.digest": configDigest(exported),
     "containerimage.descriptor": { ...descriptor, platform },
     "containerimage.digest": descriptor.digest,
-    "image.name": names.length === 0 ? undefined : names.map(dockerName).join(","),
+    "image.name": names.length === 0 ? undefined : names.map(imageName).join(","),
   };
   return `${JSON.stringify(fields, undefined, 2)}\n`;
 }

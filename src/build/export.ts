@@ -1,5 +1,5 @@
 import { TsbuildError } from "../errors.js";
-import { familiarName, formatReference } from "../oci/reference.js";
+import { familiarName, formatReference, type Reference } from "../oci/reference.js";
 import type { Image } from "../oci/types.js";
 import {
   type OutputBytes,
@@ -8,10 +8,11 @@ import {
   writeOciArchive,
   writeOciLayout,
 } from "../store/index.js";
-import type { Destinations } from "./destinations.js";
+import { parseDestination, type Destinations } from "./destinations.js";
 import type { Annotations } from "./export-annotations.js";
 import { checkFilesDestination, exportFiles } from "./export-files.js";
 import {
+  checkCompression,
   makesIndex,
   serializeAll,
   topOf,
@@ -39,6 +40,7 @@ export async function exportImages(
   input: ExportInput,
 ): Promise<BuildResult> {
   const { options, destinations } = input;
+  checkCompression(images, options);
   const exported = serializeAll(images, makesIndex(options, images.length), input.annotations);
   const written: string[] = [];
   for (const output of outputsOf(options)) {
@@ -50,7 +52,13 @@ export async function exportImages(
     await pushImages(exported, destination, input);
     pushed.push(formatReference(destination));
   }
-  written.push(...(await writeResults(exported, destinations.names, options)));
+  for (const repository of destinations.byDigest) {
+    const destination = { ...repository, digest: topOf(exported).descriptor.digest };
+    await pushImages(exported, destination, input);
+    pushed.push(formatReference(destination));
+  }
+  const named = [...destinations.names, ...destinations.byDigest];
+  written.push(...(await writeResults(exported, named, options)));
   const [first] = exported.images;
   const { descriptor } = topOf(exported);
   return {
@@ -77,7 +85,9 @@ export async function checkOutputs(options: BuildOptions, platforms: number): Pr
       hint: "use --image-format=oci",
     });
   }
-  for (const { type, dest } of outputsOf(options)) {
+  for (const output of outputsOf(options)) {
+    const { type, dest } = output;
+    if ("names" in output) output.names?.forEach(parseDestination);
     if (type === "local") await checkFilesDestination(dest);
     if (type === "docker" && makesIndex(options, platforms)) {
       throw new TsbuildError("USAGE", "a docker archive holds one image, not an index", {
@@ -91,22 +101,20 @@ async function write(output: WrittenOutput, exported: Exported, input: ExportInp
   const { destinations, signal } = input;
   const { dest, type } = output;
   if (type === "local" || type === "tar") {
-    return exportFiles(
-      { type, dest },
-      exported.images.map(({ image }) => image),
-      input,
-    );
+    const files = exported.images.map(({ image }) => image);
+    return exportFiles(output, files, input);
   }
   const images = exported.images.map((one) => outputOf(one, input));
   const [first] = images;
   if (first === undefined) return;
+  const names: readonly Reference[] = output.names?.map(parseDestination) ?? destinations.names;
   if (type === "oci") {
     const image = exported.index === undefined ? first : { manifest: exported.index, images };
     const dated = { ...image, manifest: withCreated(image.manifest, input.created) };
     const writeOci = output.tar === false ? writeOciLayout : writeOciArchive;
-    return writeOci(dest, dated, destinations.names, signal);
+    return writeOci(dest, dated, names, signal);
   }
-  const repoTags = destinations.names.map((reference) => familiarName(reference));
+  const repoTags = names.map((reference) => familiarName(reference));
   return writeDockerArchive(dest, first, repoTags, signal);
 }
 

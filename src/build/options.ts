@@ -83,6 +83,8 @@ export interface BuildOptions {
 
   readonly compression?: Compression;
   readonly compressionLevel?: number;
+  /** The base's layers have to be compressed the same way; they are not packed again, so others are an error. */
+  readonly forceCompression?: boolean;
   /** Default: the base image's, OCI from scratch. */
   readonly imageFormat?: ImageFormat;
   /** Times become `SOURCE_DATE_EPOCH` (a build argument or the environment's), or 0. */
@@ -140,16 +142,32 @@ export interface InPlaceBuild {
 
 /** The image, or the files of its last stage. `dest` may be `/dev/stdout` where it is a file. */
 export type Output =
-  /** The files, into a directory: what is there already stays, but for files of the same names. */
-  | { readonly type: "local"; readonly dest: string }
-  /** The files, as a tar. */
-  | { readonly type: "tar"; readonly dest: string }
-  /** The image as an OCI layout: in a tar, or with `tar: false` in a directory. */
-  | { readonly type: "oci"; readonly dest: string; readonly tar?: boolean }
-  /** The image as an archive that `docker load` reads. */
-  | { readonly type: "docker"; readonly dest: string }
-  /** Further references, to push to or only to name the image. Default of `push`: false. */
-  | { readonly type: "image"; readonly names?: readonly string[]; readonly push?: boolean };
+  /** The files, into a directory, as the caller's own: what is there already stays, but for files of the same names. */
+  | { readonly type: "local"; readonly dest: string; readonly platformSplit?: boolean }
+  /**
+   * The files, as a tar. `platformSplit` says whether each platform has a directory, such as `linux_arm64`; by default where
+   * there are several. Together in one, no two of them may have the same file.
+   */
+  | { readonly type: "tar"; readonly dest: string; readonly platformSplit?: boolean }
+  /** The image as an OCI layout: in a tar, or with `tar: false` in a directory. Default of `names`: the destinations. */
+  | {
+      readonly type: "oci";
+      readonly dest: string;
+      readonly tar?: boolean;
+      readonly names?: readonly string[];
+    }
+  /** The image as an archive that `docker load` reads. Default of `names`: the destinations. */
+  | { readonly type: "docker"; readonly dest: string; readonly names?: readonly string[] }
+  /**
+   * Further references, to push to or only to name the image. Default of `push`: false. `byDigest` pushes without a tag,
+   * which the names then must not have.
+   */
+  | {
+      readonly type: "image";
+      readonly names?: readonly string[];
+      readonly push?: boolean;
+      readonly byDigest?: boolean;
+    };
 
 export interface BuildResult {
   /** The manifest's. */

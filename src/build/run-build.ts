@@ -30,7 +30,7 @@ export async function runBuild(
 
   const registry = cleanup.use(openRegistry(options));
   if (options.skipPushPermissionCheck !== true) {
-    await checkPush(destinations.pushed, registry, signal);
+    await checkPush([...destinations.pushed, ...destinations.byDigest], registry, signal);
   }
   const shared = await openBuild(options, planned, { registry, cleanup, emit, signal });
   const images = await solve({ ...shared, emit }, plans);

@@ -1,6 +1,7 @@
 import type { BuildOptions } from "../index.js";
 import { secrets, sshAgents } from "./secrets.js";
-import { outputs, rewritesTimestamps } from "./outputs.js";
+import { imageAttributes } from "./output-image.js";
+import { outputs } from "./outputs.js";
 import type { FlagName } from "./flags.js";
 import { inPlace, kanikoDirectory, storeBeside } from "./in-place.js";
 import type { ParsedFlags } from "./parse-flags.js";
@@ -40,17 +41,13 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     tarPath: text("tar-path"),
     ociLayoutPath: text("oci-layout-path"),
     outputs: outputs(list("output")),
-    annotations: pairs(list("annotation"), "annotation"),
+    ...imageAttributes(list("output"), imageFlags(flags)),
     digestFile: text("digest-file"),
     iidFile: text("iidfile"),
     metadataFile: text("metadata-file"),
     imageNameWithDigestFile: text("image-name-with-digest-file"),
     imageNameTagWithDigestFile: text("image-name-tag-with-digest-file"),
-    compression: text("compression"),
-    compressionLevel: level(text("compression-level")),
-    imageFormat: text("image-format"),
     reproducible: flag("reproducible"),
-    rewriteTimestamp: rewritesTimestamps(list("output")) || undefined,
     store: text("store") ?? storeBeside(kanikoDirectory(flags, environment), environment),
     driver: text("driver"),
     strict: flag("strict"),
@@ -72,6 +69,18 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
   return Object.fromEntries(
     Object.entries(options).filter(([, value]) => value !== undefined),
   ) as unknown as BuildOptions;
+}
+
+/** What the flags alone say of the image. */
+function imageFlags({ one, many }: ParsedFlags): Parameters<typeof imageAttributes>[1] {
+  // Choices were checked against the table.
+  const given = {
+    compression: one.get("compression"),
+    compressionLevel: level(one.get("compression-level")),
+    imageFormat: one.get("image-format"),
+    annotations: pairs(many.get("annotation") ?? [], "annotation"),
+  };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
 /** What is read only for a context that says so: the build's input is its caller's otherwise. */

@@ -1,27 +1,31 @@
 import type { Output } from "../index.js";
+import { readFields, readSwitch, wrong, type Fields } from "./output-fields.js";
+import { isImageField } from "./output-image.js";
 import { UsageError } from "./usage-error.js";
 
 /** What `-` is to the library. */
 export const STDOUT = "/dev/stdout";
-/** Concerns the image, and so every output. */
-const REWRITE = "rewrite-timestamp";
-/** Fields of each type beside `type`. */
+/** Fields of each type, beside `type` and what concerns the image itself. */
 const FIELDS: Readonly<Record<string, readonly string[]>> = {
-  local: ["dest"],
-  tar: ["dest"],
-  oci: ["dest", "tar", REWRITE],
-  docker: ["dest", REWRITE],
-  image: ["name", "push", REWRITE],
-  registry: ["name", REWRITE],
+  local: ["dest", "platform-split"],
+  tar: ["dest", "platform-split"],
+  oci: ["dest", "tar", "name"],
+  docker: ["dest", "tar", "name"],
+  image: ["name", "push", "push-by-digest"],
+  registry: ["name", "push", "push-by-digest"],
 };
-/** buildx's fields that are flags here. */
-const FLAGS: Readonly<Record<string, string>> = {
-  compression: "--compression",
-  "compression-level": "--compression-level",
-  "oci-mediatypes": "--image-format",
+const NO_DAEMON = "there is no daemon whose store could take the image";
+const NAME_FILE = "use --image-name-with-digest-file";
+/** BuildKit's fields that are refused, with what to do instead. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  push: "only type=image and type=registry push: give one of them beside it",
+  "registry.insecure": "use --insecure-registry=HOST",
+  "source-date-epoch": "use --build-arg SOURCE_DATE_EPOCH=SECONDS",
+  unpack: NO_DAEMON,
+  store: NO_DAEMON,
+  "name-canonical": NAME_FILE,
+  "dangling-name-prefix": NAME_FILE,
 };
-const TRUE: ReadonlySet<string> = new Set(["1", "t", "T", "true", "TRUE", "True"]);
-const FALSE: ReadonlySet<string> = new Set(["0", "f", "F", "false", "FALSE", "False"]);
 
 /** buildx's `--output`: `type=…,dest=…`, a directory, or `-` for a tar on standard output. @throws UsageError */
 export function outputs(given: readonly string[]): readonly Output[] {
@@ -31,13 +35,6 @@ export function outputs(given: readonly string[]): readonly Output[] {
   throw new UsageError("standard output takes one --output", "name files for the others");
 }
 
-/** Whether one of them asks for `rewrite-timestamp`. @throws UsageError */
-export function rewritesTimestamps(given: readonly string[]): boolean {
-  return given
-    .filter((text) => /[=,]/.test(text))
-    .some((text) => readSwitch(text, readFields(text), REWRITE) ?? false);
-}
-
 function readOutput(text: string): Output {
   if (text === "-") return { type: "tar", dest: STDOUT };
   if (text === "") throw wrong(text, "it is empty");
@@ -45,7 +42,7 @@ function readOutput(text: string): Output {
   const fields = readFields(text);
   const type = fields.get("type");
   if (type === undefined) throw wrong(text, "it has no type");
-  const known = FIELDS[type];
+  const known = Object.hasOwn(FIELDS, type) ? FIELDS[type] : undefined;
   if (known === undefined) {
     throw wrong(
       text,
@@ -53,90 +50,59 @@ function readOutput(text: string): Output {
       `expected one of ${Object.keys(FIELDS).join(", ")}`,
     );
   }
+  const isFiles = type === "local" || type === "tar";
   for (const name of fields.keys()) {
-    if (name !== "type" && !known.includes(name)) throw unknownField(text, type, name);
+    if (name === "type" || known.includes(name) || (!isFiles && isImageField(name))) continue;
+    throw wrong(text, `type ${type} has no field "${name}"`, INSTEAD[name]);
   }
   return outputOf(type, fields, text);
 }
 
-function outputOf(type: string, fields: ReadonlyMap<string, string>, text: string): Output {
-  const dest = (): string => {
-    const value = fields.get("dest") ?? "";
-    if (value === "") throw wrong(text, "it has no dest");
-    return value === "-" ? STDOUT : value;
-  };
+function outputOf(type: string, fields: Fields, text: string): Output {
   switch (type) {
-    case "local": {
-      if (fields.get("dest") === "-") throw wrong(text, "a directory cannot be written to a pipe");
-      return { type, dest: dest() };
-    }
+    case "local":
     case "tar":
+      return { type, dest: destOf(fields, text, type === "local"), ...split(fields, text) };
     case "docker":
-      return { type, dest: dest() };
+      if (readSwitch(text, fields, "tar") === false) {
+        throw wrong(text, "docker load reads no directory", "use type=oci,tar=false");
+      }
+      return { type, dest: destOf(fields, text, false), ...namesOf(fields, text) };
     case "oci": {
       const tar = readSwitch(text, fields, "tar") ?? true;
-      if (!tar && fields.get("dest") === "-") {
-        throw wrong(text, "a directory cannot be written to a pipe");
-      }
-      return { type, dest: dest(), tar };
+      return { type, dest: destOf(fields, text, !tar), tar, ...namesOf(fields, text) };
     }
-    default: {
-      const names = (fields.get("name") ?? "").split(",").filter(Boolean);
-      const push = type === "registry" || (readSwitch(text, fields, "push") ?? false);
-      return { type: "image", names, push };
-    }
+    default:
+      return imageOf(type, fields, text);
   }
 }
 
-function readSwitch(
-  text: string,
-  fields: ReadonlyMap<string, string>,
-  name: string,
-): boolean | undefined {
-  const value = fields.get(name);
-  if (value === undefined) return undefined;
-  if (TRUE.has(value)) return true;
-  if (FALSE.has(value)) return false;
-  throw wrong(text, `${name} is true or false, not "${value}"`);
+function imageOf(type: string, fields: Fields, text: string): Output {
+  const { names = [] } = namesOf(fields, text);
+  const push = readSwitch(text, fields, "push") ?? type === "registry";
+  if (readSwitch(text, fields, "push-by-digest") !== true) return { type: "image", names, push };
+  if (names.length > 0) return { type: "image", names, push, byDigest: true };
+  throw wrong(text, "push-by-digest needs a name", "add name=REPOSITORY");
 }
 
-/** One CSV record of `name=value`: a field in double quotes may hold commas. */
-function readFields(text: string): ReadonlyMap<string, string> {
-  const fields = new Map<string, string>();
-  for (const field of splitRecord(text)) {
-    const equals = field.indexOf("=");
-    if (equals <= 0) throw wrong(text, `"${field}" is not name=value`);
-    const name = field.slice(0, equals).trim().toLowerCase();
-    if (fields.has(name)) throw wrong(text, `${name} is given twice`);
-    fields.set(name, field.slice(equals + 1));
-  }
-  return fields;
+function destOf(fields: Fields, text: string, isDirectory: boolean): string {
+  const value = fields.get("dest") ?? "";
+  if (value === "") throw wrong(text, "it has no dest");
+  if (value !== "-") return value;
+  if (isDirectory) throw wrong(text, "a directory cannot be written to a pipe");
+  return STDOUT;
 }
 
-function splitRecord(text: string): readonly string[] {
-  const fields: string[] = [];
-  const field = /(?:"((?:[^"]|"")*)"|([^",]*))(,|$)/y;
-  for (;;) {
-    const match = field.exec(text);
-    if (match === null) throw wrong(text, "its quotes do not match");
-    fields.push(match[1]?.replaceAll('""', '"') ?? match[2] ?? "");
-    if (match[3] === "") return fields;
-  }
+function split(fields: Fields, text: string): { readonly platformSplit?: boolean } {
+  const platformSplit = readSwitch(text, fields, "platform-split");
+  return platformSplit === undefined ? {} : { platformSplit };
 }
 
-function unknownField(text: string, type: string, name: string): UsageError {
-  const flag = FLAGS[name] ?? (name.startsWith("annotation") ? "--annotation" : undefined);
-  return wrong(
-    text,
-    `type ${type} has no field "${name}"`,
-    flag === undefined ? undefined : `use ${flag}`,
-  );
-}
-
-function wrong(text: string, why: string, hint?: string): UsageError {
-  return new UsageError(
-    `--output "${text}": ${why}`,
-    hint ??
-      "expected type=local|tar|oci|docker,dest=PATH, type=image|registry,name=REF, a directory, or -",
-  );
+/** Several are separated by commas, the field being in quotes. */
+function namesOf(fields: Fields, text: string): { readonly names?: readonly string[] } {
+  const value = fields.get("name");
+  if (value === undefined) return {};
+  const names = value.split(",").map((name) => name.trim());
+  if (names.includes("") && value !== "") throw wrong(text, "one of its names is empty");
+  return { names: names.filter(Boolean) };
 }

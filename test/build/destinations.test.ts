@@ -29,3 +29,18 @@ test("files need no destination; an image without any name does", () => {
   expect(() => names({})).toThrow("the image has nowhere to go");
   expect(() => names({ outputs: [{ type: "image" }] })).toThrow("the image has nowhere to go");
 });
+
+test("what is pushed by digest has no tag, and names no archive", () => {
+  const outputs = [
+    { type: "image", names: ["r.example/a", "r.example/a"], push: true, byDigest: true },
+    { type: "image", names: ["r.example/unpushed"], byDigest: true },
+  ] as const;
+  const found = destinationsOf({ context: ".", outputs });
+  expect(found.byDigest.map(formatReference)).toEqual(["r.example/a"]);
+  expect([found.names, found.pushed]).toEqual([[], []]);
+  expect(destinationsOf({ context: ".", outputs, push: false }).byDigest).toEqual([]);
+  const tagged = [{ type: "image", names: ["r.example/a:1"], byDigest: true }] as const;
+  expect(() => destinationsOf({ context: ".", outputs: tagged })).toThrow(
+    "cannot be pushed by digest",
+  );
+});

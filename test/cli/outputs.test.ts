@@ -17,6 +17,18 @@ describe("--output is spelled as buildx spells it", () => {
     ["type=image,name=a/b:1", { type: "image", names: ["a/b:1"], push: false }],
     ['type=image,"name=a,b",push=true', { type: "image", names: ["a", "b"], push: true }],
     ["type=registry", { type: "image", names: [], push: true }],
+    ["type=registry,name=a,push=false", { type: "image", names: ["a"], push: false }],
+    [
+      "type=image,push-by-digest=true,name=a,push=true",
+      { type: "image", names: ["a"], push: true, byDigest: true },
+    ],
+    ["type=docker,dest=d,tar=true,name=a:1", { type: "docker", dest: "d", names: ["a:1"] }],
+    [
+      'type=oci,dest=o,"name=a:1, b:2",compression=zstd,annotation.A=b',
+      { type: "oci", dest: "o", tar: true, names: ["a:1", "b:2"] },
+    ],
+    ["type=local,dest=o,platform-split=0", { type: "local", dest: "o", platformSplit: false }],
+    ["type=tar,dest=o,platform-split=1", { type: "tar", dest: "o", platformSplit: true }],
     ["type=registry,name=a", { type: "image", names: ["a"], push: true }],
   ])("%s", (text, expected) => {
     expect(outputs([text])).toEqual([expected]);
@@ -34,6 +46,15 @@ describe("--output is spelled as buildx spells it", () => {
     ["type=tar,dest=x,name=y", 'type tar has no field "name"'],
     ["type=tar,dest=x,dest=y", "dest is given twice"],
     ["type=tar,x", '"x" is not name=value'],
+    ["type=docker,dest=x,tar=false", "docker load reads no directory"],
+    ["type=image,push-by-digest=true,push=true", "push-by-digest needs a name"],
+    ['type=image,"name=a,,b"', "one of its names is empty"],
+    ["type=local,dest=x,compression=zstd", 'type local has no field "compression"'],
+    ["type=oci,dest=x,annotation-layer", '"annotation-layer" is not name=value'],
+    ["type=oci,dest=x,annotation=y", 'type oci has no field "annotation"'],
+    ["type=oci,dest=x,push=true", 'type oci has no field "push"'],
+    ["type=image,name=a,__proto__=b", 'type image has no field "__proto__"'],
+    ["type=constructor,dest=x", 'unknown type "constructor"'],
     ['type=tar,"dest=x', "its quotes do not match"],
   ])("%j is refused", (text, why) => {
     expect(() => outputs([text])).toThrow(
@@ -41,12 +62,12 @@ describe("--output is spelled as buildx spells it", () => {
     );
   });
 
-  test("a field that is a flag here is refused with the flag's name", () => {
-    expect(() => outputs(["type=image,name=a,oci-mediatypes=false"])).toThrow(
-      expect.objectContaining({ hint: "use --image-format" }),
+  test("a field that something else says is refused with its name", () => {
+    expect(() => outputs(["type=image,name=a,registry.insecure=true"])).toThrow(
+      expect.objectContaining({ hint: "use --insecure-registry=HOST" }),
     );
-    expect(() => outputs(["type=image,name=a,annotation.x=y"])).toThrow(
-      expect.objectContaining({ hint: "use --annotation" }),
+    expect(() => outputs(["type=docker,dest=x,push=true"])).toThrow(
+      expect.objectContaining({ hint: expect.stringContaining("type=registry") }),
     );
   });
 
@@ -60,6 +81,68 @@ describe("--output is spelled as buildx spells it", () => {
       { type: "local", dest: "out" },
       { type: "tar", dest: "/dev/stdout" },
     ]);
+  });
+});
+
+describe("what an output says of the image", () => {
+  const read = (...argv: readonly string[]): ReturnType<typeof buildOptions> =>
+    buildOptions(parseFlags(argv), {});
+
+  test("is the build's, as if flags had said it", () => {
+    const fields =
+      "compression=zstd,compression-level=11,oci-mediatypes=true,force-compression=1,rewrite-timestamp=true";
+    expect(read(`-otype=oci,dest=x,${fields}`)).toMatchObject({
+      compression: "zstd",
+      compressionLevel: 11,
+      imageFormat: "oci",
+      forceCompression: true,
+      rewriteTimestamp: true,
+    });
+    expect(read("-otype=docker,dest=x,compression=uncompressed,oci-mediatypes=0")).toMatchObject({
+      compression: "none",
+      imageFormat: "docker",
+    });
+    expect(read("-otype=oci,dest=x")).not.toHaveProperty("compression");
+  });
+
+  test("an annotation's carrier and platform are spelled as --annotation spells them", () => {
+    const { annotations } = read(
+      "--annotation=index:a=0",
+      "-otype=image,name=x,annotation.org.Example/a=1,annotation[linux/amd64].b=2",
+      '-otype=oci,dest=x,annotation-index.c=3,"annotation-manifest-descriptor[linux/arm64].d=4,5"',
+      "-otype=oci,dest=y,annotation.index:e=6,Annotation-Index-Descriptor.f=7,annotation-index.c=3",
+    );
+    expect(annotations).toEqual({
+      "index:a": "0",
+      "org.Example/a": "1",
+      "manifest[linux/amd64]:b": "2",
+      "index:c": "3",
+      "manifest-descriptor[linux/arm64]:d": "4,5",
+      "manifest:index:e": "6",
+      "index-descriptor:f": "7",
+    });
+  });
+
+  test.each([
+    [["-otype=oci,dest=x,compression=lz4"], 'unknown compression "lz4"'],
+    [["-otype=oci,dest=x,compression=estargz"], 'unknown compression "estargz"'],
+    [["-otype=oci,dest=x,compression-level=fast"], 'is a number, not "fast"'],
+    [["-otype=oci,dest=x,compression-level=10"], "compression-level 10 is out of range"],
+    [["-otype=oci,dest=x,force-compression=maybe"], 'is true or false, not "maybe"'],
+    [
+      ["--compression=gzip", "-otype=oci,dest=x,compression=zstd"],
+      '--compression and --output "type=oci,dest=x,compression=zstd" differ in compression',
+    ],
+    [
+      ["-otype=oci,dest=x,oci-mediatypes=1", "-otype=oci,dest=y,oci-mediatypes=0"],
+      "differ in image-format",
+    ],
+    [
+      ["--annotation=a=1", "-otype=oci,dest=x,annotation.a=2"],
+      "annotation a has another value already",
+    ],
+  ])("%j is refused", (argv, why) => {
+    expect(() => read(...argv)).toThrow(why);
   });
 });
 

@@ -201,7 +201,7 @@ test("--output's rewrite-timestamp is the image's, whichever output says it", ()
   const read = (...given: readonly string[]) =>
     buildOptions(parseFlags(given.map((one) => `--output=${one}`)), {}).rewriteTimestamp;
   expect(read("type=oci,dest=a", "type=image,name=b,rewrite-timestamp=true")).toBe(true);
-  expect(read("type=docker,dest=a,rewrite-timestamp=false", "dir")).toBeUndefined();
+  expect(read("type=docker,dest=a,rewrite-timestamp=false", "dir")).toBe(false);
   expect(() => read("type=oci,dest=a,rewrite-timestamp=yes")).toThrow(/is true or false/);
   expect(() => read("type=local,dest=a,rewrite-timestamp=true")).toThrow(/has no field/);
 });
