@@ -1,6 +1,5 @@
 const SENTENCES = {
-  owners: "owners were not kept: only root can give files to others",
-  "set-id": "set-user-id and set-group-id bits were left out where the owner could not be kept",
+  "set-id": "set-user-id and set-group-id bits were left out of files that another owner had",
   xattrs: "extended attributes, such as file capabilities, were not kept",
   special: "devices, pipes and sockets were not made",
   links: "hard links became separate files",

@@ -2,10 +2,8 @@ import {
   closeSync,
   constants,
   fchmodSync,
-  fchownSync,
   fstatSync,
   futimesSync,
-  lchownSync,
   linkSync,
   lstatSync,
   lutimesSync,
@@ -41,12 +39,11 @@ const O_PATH = 0o10000000;
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants;
 const OWNER_ALL = 0o700;
 const SET_ID = 0o6000;
-/** What a kernel says of an owner that it cannot give. */
-const NOT_OURS: ReadonlySet<string> = new Set(["EPERM", "EINVAL", "EOPNOTSUPP", "ENOSYS"]);
+const SET_GID = 0o2000;
 
 /**
- * Writes a filesystem's files into a directory. Files that stand in the way are replaced, all others stay. Each
- * directory is held open while it is filled and is reached through its descriptor, so that no symlink, neither one that
+ * Writes a filesystem's files into a directory. Files that stand in the way are replaced, all others stay. What
+ * is made belongs to the caller, also where that is root, as with BuildKit's client: a tar keeps owners. Each directory is held open while it is filled and is reached through its descriptor, so that no symlink, neither one that
  * was there nor one of the image, leads a write anywhere else.
  * @param directory made when absent; may be reached through symlinks itself
  * @returns what this process could not keep, a sentence each
@@ -164,7 +161,6 @@ class RootfsWriter {
     if (this.#link(target, path, entry)) return;
     if (entry.type === "file") return this.#file(target, path, entry);
     symlinkSync(Buffer.from(this.#options.encodeName(entry.linkTarget ?? "")), target);
-    this.#own(path, entry, () => lchownSync(target, entry.uid, entry.gid));
     const seconds = secondsOf(entry);
     lutimesSync(target, seconds, seconds);
   }
@@ -231,15 +227,10 @@ class RootfsWriter {
     }
   }
 
-  /** Owner before mode: a change of owner takes the set-id bits away. */
   #attributes(opened: number, path: string, entry: FileEntry): void {
-    const { uid, gid } = entry;
-    const owned = this.#own(path, entry, () => fchownSync(opened, uid, gid));
-    // A program that would run as its owner must not run as whoever unpacked it.
-    const unsafe = !owned && entry.type === "file" && (entry.mode & SET_ID) !== 0;
-    if (unsafe) this.losses.add("set-id", path);
+    const mode = entry.type === "file" ? this.#safeMode(opened, path, entry) : entry.mode;
     try {
-      fchmodSync(opened, unsafe ? entry.mode & ~SET_ID : entry.mode);
+      fchmodSync(opened, mode);
       const seconds = secondsOf(entry);
       futimesSync(opened, seconds, seconds);
     } catch (error) {
@@ -249,20 +240,14 @@ class RootfsWriter {
     }
   }
 
-  /** @returns whether the file belongs to whom it should */
-  #own(path: string, { uid, gid }: FileEntry, change: () => void): boolean {
-    if (this.#uid === 0) {
-      try {
-        change();
-        return true;
-      } catch (error) {
-        if (!NOT_OURS.has(errnoOf(error) ?? "")) throw error;
-      }
-    } else if (uid === this.#uid && gid === process.getegid?.()) {
-      return true;
-    }
-    this.losses.add("owners", path);
-    return false;
+  /** A program that would run as its owner must not run as whoever unpacked it. */
+  #safeMode(opened: number, path: string, { mode, uid, gid }: FileEntry): number {
+    if ((mode & SET_ID) === 0) return mode;
+    const found = fstatSync(opened);
+    const isSafe = found.uid === uid && ((mode & SET_GID) === 0 || found.gid === gid);
+    if (isSafe) return mode;
+    this.losses.add("set-id", path);
+    return mode & ~SET_ID;
   }
 }
 
