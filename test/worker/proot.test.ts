@@ -167,10 +167,17 @@ describeUnless([lacksTools("proot", "busybox")], "the proot driver", () => {
     const step = stage.run("sleep 4321 & sleep 4322", { signal: abort.signal });
     const settled = expect(step).rejects.toMatchObject({ code: "ABORTED" });
     await eventually("two processes", async () => (await sleepers()).length === 2 || undefined);
+    const before = await loaders();
     abort.abort();
     await settled;
     expect(await sleepers()).toEqual([]);
+    expect((await loaders()).length).toBeLessThan(before.length);
   });
+
+  /** Files of proots that run, or were killed. */
+  async function loaders(): Promise<readonly string[]> {
+    return (await readdir("/tmp")).filter((name) => name.startsWith("prooted-"));
+  }
 
   async function sleepers(): Promise<readonly string[]> {
     const found: string[] = [];

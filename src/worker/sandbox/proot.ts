@@ -1,6 +1,15 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { TsbuildError } from "../../errors.js";
@@ -37,6 +46,7 @@ const WITHOUT_OWNERS =
 const WATCH_MS = 50;
 /** SECCOMP_FILTER_FLAG_NEW_LISTENER */
 const NEW_LISTENER = 8;
+const LOADERS = "/tmp";
 /** In the step's /dev, which no layer holds. */
 const STARTER = ".tsbuild";
 
@@ -261,6 +271,15 @@ async function execute(
     signal.removeEventListener("abort", kill);
     kill();
     await end();
+    if (pid !== undefined) removeLoaders(pid);
+  }
+}
+
+/** What a proot that was killed leaves: older ones put their loader there, whatever they are told. */
+function removeLoaders(proot: number): void {
+  const names = existsSync(LOADERS) ? readdirSync(LOADERS) : [];
+  for (const name of names) {
+    if (name.startsWith(`prooted-${proot}-`)) rmSync(`${LOADERS}/${name}`, { force: true });
   }
 }
 
