@@ -124,6 +124,19 @@ describeUnless(
       },
     );
 
+    test("lets stages that share their steps take turns", TIMEOUT, async () => {
+      const same =
+        "RUN echo same > /same\nRUN echo more > /more\nCOPY Dockerfile /c\nRUN test -e /more";
+      await dockerfile(
+        `FROM base AS a\n${same}\nRUN echo a > /a\nFROM base AS b\n${same}\nRUN echo b > /b\n` +
+          "FROM base AS c\nCOPY --from=b /b /\nRUN cp /b /d\nFROM base\nRUN true\n" +
+          "COPY --from=a /a /\nCOPY --from=c /d /\nRUN test -e /a && test -e /d && test ! -e /same\n",
+      );
+      await using box = await container();
+      expectCode(await inside(box, "turns"), 0);
+      expect(Object.keys(await content("turns")).toSorted()).toEqual(["a", "d"]);
+    });
+
     test("leaves nothing of one build to the next, and deletes no mount", TIMEOUT, async () => {
       await using box = await container();
       await dockerfile("FROM base\nRUN echo first > /first && rm -r /home\n");
