@@ -2,6 +2,7 @@ import { posix } from "node:path";
 import { findIgnoreFile, findNonDirectory, openDirectory } from "../context/index.js";
 import type { FileSource } from "../context/types.js";
 import { TsbuildError } from "../errors.js";
+import { formatPlatform, parsePlatform } from "../oci/platform.js";
 import { parseReference } from "../oci/reference.js";
 import type { NamedContext } from "../solver/types.js";
 import type { ContextFetcher } from "./contexts-fetch.js";
@@ -75,24 +76,33 @@ export async function openContext(
   return openDirectory(path, { name: "context", signal, ignoreFile });
 }
 
-/** Named contexts by their lower-case name; each is fetched when it is first needed. @throws TsbuildError USAGE */
+/**
+ * Named contexts by their lower-case name, and `::platform` of one that is for a platform alone; each is fetched when it
+ * is first needed. @throws TsbuildError USAGE
+ */
 export function namedContexts(
   given: Readonly<Record<string, string>>,
   fetcher: ContextFetcher,
 ): ReadonlyMap<string, NamedContext> {
   return new Map(
     Object.entries(given).map(([name, value]) => [
-      name.toLowerCase(),
+      contextKey(name),
       namedContext(name, value, fetcher),
     ]),
   );
 }
 
-function namedContext(name: string, value: string, fetcher: ContextFetcher): NamedContext {
-  const { signal } = fetcher;
-  if (name.toLowerCase() === "scratch" || name.toLowerCase() === "context") {
+function contextKey(given: string): string {
+  const [, name = given, platform] = /^(.*?)::(.*)$/s.exec(given) ?? [];
+  const lower = name.toLowerCase();
+  if (lower === "scratch" || lower === "context" || lower === "") {
     throw new TsbuildError("USAGE", `"${name}" cannot name a context: it is reserved`);
   }
+  return platform === undefined ? lower : `${lower}::${formatPlatform(parsePlatform(platform))}`;
+}
+
+function namedContext(name: string, value: string, fetcher: ContextFetcher): NamedContext {
+  const { signal } = fetcher;
   const [, kind, rest = ""] = /^(docker-image|oci-layout):\/\/(.+)$/s.exec(value) ?? [];
   if (kind === "docker-image") {
     if (rest !== "scratch") parseReference(rest);

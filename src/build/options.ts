@@ -54,7 +54,8 @@ export interface BuildOptions {
   readonly ulimits?: readonly ResourceLimit[];
   /**
    * Named contexts: a directory, a git repository, an `http(s)://` address of a tar, `docker-image://reference` or
-   * `oci-layout://PATH[:tag|@digest]`. What has to be fetched is fetched when it is first needed.
+   * `oci-layout://PATH[:tag|@digest]`. What has to be fetched is fetched when it is first needed. A name may
+   * end in the platform that it is for, `busybox::linux/arm64`, which comes before the name alone.
    */
   readonly buildContexts?: Readonly<Record<string, string>>;
 

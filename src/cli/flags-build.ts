@@ -120,7 +120,7 @@ export const BUILD_FLAGS = [
   {
     name: "build-context",
     type: "list",
-    value: "NAME=DIR|URL|docker-image://REF|oci-layout://DIR",
+    value: "NAME[::OS/ARCH]=DIR|URL|docker-image://REF|oci-layout://DIR",
     group: "Build",
     help: "a further context, for FROM, COPY --from and --mount=from",
   },

@@ -1,5 +1,5 @@
 import { TsbuildError } from "../errors.js";
-import { parsePlatform } from "../oci/platform.js";
+import { formatPlatform, parsePlatform } from "../oci/platform.js";
 import type { Platform } from "../oci/types.js";
 import { fail, Problems, raising } from "./diagnostic.js";
 import { expand } from "./expand.js";
@@ -12,6 +12,7 @@ import { readTrigger } from "./parse.js";
 import {
   checkCircles,
   checkReference,
+  findContext,
   matchContext,
   nameOf,
   type Names,
@@ -59,9 +60,10 @@ function plan(dockerfile: Dockerfile, options: PlanOptions): StagePlan {
     const scope = { escape: dockerfile.escape, get: (name: string) => defaults.get(name) };
     lintDefaultArgs(stages, scope, report);
   }
-  const { names, contexts } = planner;
+  const { names, contexts, targetPlatform } = planner;
   const { warnings } = report;
-  const base = { target: target.index, all, names, contexts, globalArgs, warnings, check };
+  const known = { names, contexts, targetPlatform, globalArgs };
+  const base = { target: target.index, all, ...known, warnings, check };
   return withNeeds(base, new Set());
 }
 
@@ -124,6 +126,7 @@ export function withTriggers(
 class Planner {
   readonly names: Names = new Map<string, number>();
   readonly contexts: ReadonlySet<string>;
+  readonly targetPlatform: string;
   readonly #planned: PlannedStage[] = [];
   readonly #dockerfile: Dockerfile;
   readonly #globalArgs: ReadonlyMap<string, string>;
@@ -145,14 +148,19 @@ class Planner {
     this.#problems = problems;
     this.#report = report;
     this.contexts = new Set([...(options.contexts ?? [])].map((name) => name.toLowerCase()));
+    this.targetPlatform = formatPlatform(options.targetPlatform);
   }
 
   plan(stage: Stage): PlannedStage {
     const { from } = stage;
     const image = this.#problems.attempt(() => this.#image(from));
     const platform = this.#problems.attempt(() => this.#platform(from));
-    const base = this.#base(stage, image?.value ?? "");
-    const isReplaced = base.kind === "context" && base.name === stage.name;
+    const wanted = platform === undefined ? this.targetPlatform : formatPlatform(platform.value);
+    const instead = findContext(stage.name ?? "", this.contexts, wanted);
+    const isReplaced = instead !== undefined;
+    const base: StageBase = isReplaced
+      ? { kind: "context", name: instead }
+      : this.#base(stage, image?.value ?? "", wanted);
     const inherited = base.kind === "stage" ? this.#planned[base.index]?.platform : platform?.value;
     if (stage.name !== undefined) this.names.set(stage.name, stage.index);
     const planned: PlannedStage = {
@@ -211,14 +219,11 @@ class Planner {
     }
   }
 
-  #base(stage: Stage, image: string): StageBase {
-    if (stage.name !== undefined && this.contexts.has(stage.name)) {
-      return { kind: "context", name: stage.name };
-    }
+  #base(stage: Stage, image: string, platform: string): StageBase {
     const index = this.names.get(image);
     if (index !== undefined) return { kind: "stage", index };
     if (image === "scratch") return { kind: "scratch" };
-    const context = matchContext(image, this.contexts);
+    const context = matchContext(image, this.contexts, platform);
     if (context !== undefined) return { kind: "context", name: context };
     // Also where nothing needs the stage.
     if (image !== "") this.#problems.attempt(() => checkReference(image, stage.from.image.span));

@@ -6,21 +6,44 @@ import type { FromSource, PlannedStage, Span, Stage, StagePlan } from "./types.j
 
 /** Lower-case names of the stages read so far. */
 export type Names = Map<string, number>;
-type Lookup = Pick<StagePlan, "names" | "contexts" | "all">;
+type Lookup = Pick<StagePlan, "names" | "contexts" | "all" | "targetPlatform">;
 
 /** A stage's name for people: as written, or its number. */
 export function nameOf({ from, index }: Pick<Stage, "from" | "index">): string {
   return from.asText ?? `stage-${index}`;
 }
 
+/**
+ * The context of that name. One that is for a platform, `name::linux/arm64`, comes before one that is for all.
+ * @param platform as `formatPlatform` writes it
+ */
+export function findContext(
+  name: string,
+  contexts: ReadonlySet<string>,
+  platform: string,
+): string | undefined {
+  const lower = name.toLowerCase();
+  return [`${lower}::${platform}`, lower].find((one) => contexts.has(one));
+}
+
 /** The context that takes an image's place: named as in the Dockerfile, or by any spelling of the same reference. */
-export function matchContext(image: string, contexts: ReadonlySet<string>): string | undefined {
+export function matchContext(
+  image: string,
+  contexts: ReadonlySet<string>,
+  platform: string,
+): string | undefined {
   const lower = image.toLowerCase();
   if (lower === "scratch" || lower === "context") return undefined;
-  if (contexts.has(lower)) return lower;
-  const wanted = normalized(image);
-  if (wanted === undefined) return undefined;
-  return [...contexts].find((name) => normalized(name) === wanted);
+  const found = findContext(image, contexts, platform);
+  const wanted = found === undefined ? normalized(image) : undefined;
+  if (wanted === undefined) return found;
+  const names = [...contexts];
+  const ending = `::${platform}`;
+  const own = names.filter((name) => name.endsWith(ending));
+  return (
+    own.find((name) => normalized(name.slice(0, -ending.length)) === wanted) ??
+    names.find((name) => normalized(name) === wanted)
+  );
 }
 
 function normalized(image: string): string | undefined {
@@ -64,10 +87,12 @@ interface Use {
 function usesOf(planned: PlannedStage, plan: Lookup): readonly Use[] {
   const uses: Use[] = [];
   const add = (name: string, span: Span, target?: string): void => {
-    if (plan.contexts.has(name.toLowerCase())) return;
+    if (findContext(name, plan.contexts, plan.targetPlatform) !== undefined) return;
     const index = findStage(name, plan.names, plan.all.length);
     if (index !== undefined) uses.push({ index, name, span, target });
-    else if (matchContext(name, plan.contexts) === undefined) checkReference(name, span);
+    else if (matchContext(name, plan.contexts, plan.targetPlatform) === undefined) {
+      checkReference(name, span);
+    }
   };
   for (const instruction of [...planned.triggers, ...planned.stage.instructions]) {
     if (instruction.kind === "COPY" && instruction.from !== undefined) {
@@ -171,10 +196,12 @@ export function needsOf(planned: PlannedStage, plan: Lookup): ReadonlySet<number
  * an image.
  */
 export function resolveFrom(plan: StagePlan, stageIndex: number, name: string): FromSource {
-  if (plan.contexts.has(name.toLowerCase())) return { kind: "context", name: name.toLowerCase() };
+  // Whatever the stage's own platform is: as in BuildKit, only a FROM has a --platform.
+  const named = findContext(name, plan.contexts, plan.targetPlatform);
+  if (named !== undefined) return { kind: "context", name: named };
   const index = findStage(name, plan.names, plan.all.length);
   if (index !== undefined && index < stageIndex) return { kind: "stage", index };
   if (name === "scratch") return { kind: "scratch" };
-  const context = matchContext(name, plan.contexts);
+  const context = matchContext(name, plan.contexts, plan.targetPlatform);
   return context === undefined ? { kind: "image", name } : { kind: "context", name: context };
 }

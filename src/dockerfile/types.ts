@@ -307,8 +307,10 @@ export interface StagePlan {
   readonly all: readonly PlannedStage[];
   /** Lower-case stage names; of two stages with one name the later. */
   readonly names: ReadonlyMap<string, number>;
-  /** Lower-case names of the named contexts. */
+  /** Lower-case names of the named contexts, some with the platform that they are for: `name::linux/arm64`. */
   readonly contexts: ReadonlySet<string>;
+  /** As `formatPlatform` writes it. */
+  readonly targetPlatform: string;
   /** What planning found: the lint rules about FROM, and those about the instructions of needed stages. */
   readonly warnings: readonly Diagnostic[];
   readonly check: CheckOptions;
@@ -322,7 +324,7 @@ export interface PlanOptions {
   readonly buildArgs: ReadonlyMap<string, string>;
   readonly buildPlatform: Platform;
   readonly targetPlatform: Platform;
-  /** Names of further contexts, which take the place of stages and images of that name. */
+  /** Names of further contexts, which take the place of stages and images of that name; `name::os/arch` for one platform. */
   readonly contexts?: ReadonlySet<string>;
 }
 

@@ -318,6 +318,22 @@ describe("a named context", () => {
     });
   });
 
+  test("is for a platform alone where its name says so, in any of the platform's spellings", async () => {
+    const context = await directoryOf("for-platform", {
+      Dockerfile: "FROM scratch\nCOPY --from=files name /\n",
+    });
+    const every = await directoryOf("every-platform", { name: "every" });
+    const arm = await directoryOf("arm-alone", { name: "arm" });
+    const buildContexts = { files: every, "Files::linux/aarch64": arm };
+    const given = { context, buildContexts };
+    expect(await built({ ...given, platform: "linux/arm64" })).toEqual({ name: "arm" });
+    expect(await built({ ...given, platform: "linux/amd64" })).toEqual({ name: "every" });
+    for (const wrong of ["files::", "context::linux/arm64", "::linux/arm64"]) {
+      const failing = built({ context, buildContexts: { [wrong]: every } });
+      await expect(failing).rejects.toMatchObject({ code: "USAGE" });
+    }
+  });
+
   test("is a tar, also by URL; a single file is none", async () => {
     const context = await directoryOf("uses-url", {
       Dockerfile: "FROM scratch\nCOPY --from=app hello /\n",

@@ -285,4 +285,39 @@ describe("named contexts", () => {
       { kind: "image", name: "busybox:1" },
     ]);
   });
+
+  test("that are for a platform come first, for a FROM of that platform and for what is copied from", () => {
+    const own = new Set([
+      "base::linux/amd64",
+      "base",
+      "docker.io/library/alpine::linux/arm/v7",
+      "one::linux/amd64",
+    ]);
+    const text = `FROM base AS native
+FROM --platform=linux/arm/v7 base AS arm
+FROM --platform=linux/arm/v7 alpine:latest AS both
+FROM alpine AS plain
+FROM scratch AS one
+FROM --platform=linux/arm/v7 scratch AS two
+COPY --from=base a /
+COPY --from=native a /
+COPY --from=arm a /
+COPY --from=both a /
+COPY --from=plain a /
+COPY --from=one a /
+`;
+    const found = plan(text, { contexts: own });
+    expect(bases(found)).toEqual([
+      { kind: "context", name: "base::linux/amd64" },
+      { kind: "context", name: "base" },
+      { kind: "context", name: "docker.io/library/alpine::linux/arm/v7" },
+      { kind: "image", name: "alpine" },
+      { kind: "scratch" },
+    ]);
+    expect(resolveFrom(found, 5, "BASE")).toEqual({ kind: "context", name: "base::linux/amd64" });
+    expect(resolveFrom(found, 5, "alpine")).toEqual({ kind: "image", name: "alpine" });
+    const other = plan(text, { contexts: own, targetPlatform: ARM });
+    expect(resolveFrom(other, 5, "base")).toEqual({ kind: "context", name: "base" });
+    expect(other.all[0]?.base).toEqual({ kind: "context", name: "base" });
+  });
 });
