@@ -7,6 +7,7 @@ import { openStore } from "../store/index.js";
 import type { Cleanup } from "./cleanup.js";
 import { type MainContext, namedContexts, openContext, placeMainContext } from "./contexts.js";
 import type { ContextFetcher } from "./contexts-fetch.js";
+import { ignoredArgs } from "./ignored-args.js";
 import type { BuildOptions } from "./options.js";
 import { readDockerfile } from "./read-dockerfile.js";
 import { secretSource } from "./secrets.js";
@@ -65,6 +66,9 @@ export async function openBuild(
   const isDated = plans.every((one) => one.options.sourceDateEpoch !== undefined);
   if (options.rewriteTimestamp === true && !isDated) {
     emit({ type: "notice", message: "rewrite-timestamp does nothing without a SOURCE_DATE_EPOCH" });
+  }
+  for (const message of ignoredArgs(options.buildArgs ?? {}, dockerfile)) {
+    emit({ type: "notice", message });
   }
   const context = cleanup.use(await openContext(main.directory, path, signal));
   const place = await findStorePlace(options.store, environment);
