@@ -12,14 +12,14 @@ const PARENT = RECORD_SIZE + 4;
 const STRIDE = RECORD_SIZE + 8;
 const PER_PAGE = 1 << 10;
 /** Bytes of records that stay in memory, unless the user of a table knows better. */
-const RESIDENT = 4 * 1024 * 1024;
+const RESIDENT = 2 * 1024 * 1024;
 const NAMES_PER_RECORDS = 0.5;
 const NONE = 0xffff_ffff;
 const ESCAPED = /[\udc80-\udcff]/;
 
 /**
  * The nodes of an index, or of any other tree, while they arrive: packed records, names beside them, and a hash table
- * from (parent, name) to node. Of records and names, 6 MiB stay in memory, enough for most layers; of a million nodes
+ * from (parent, name) to node. Of records and names, 3 MiB stay in memory, enough for most layers; of a million nodes
  * the rest is in the spill file, and 10 bytes of each here.
  */
 export class RecordTable {

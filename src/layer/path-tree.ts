@@ -7,7 +7,7 @@ const ROOT = 0;
 const DIRECTORY = 0;
 const OTHER = 1;
 /** Bytes. Whoever fills such a tree and reads it goes from neighbour to neighbour. */
-const RESIDENT = 2 * 1024 * 1024;
+const RESIDENT = 1024 * 1024;
 
 /**
  * A tree of names in bounded memory, see {@link RecordTable}, for those who keep what the names stand for elsewhere: at

@@ -8,6 +8,7 @@ import { directoryEntry, transformed, type Transform } from "./entries.js";
 import type { LoggedEntry } from "./entry-log.js";
 import { baseName, cleanRelative, join, parentOf } from "./paths.js";
 import type { Plan } from "./plan.js";
+import { leaf } from "./source-tree.js";
 import type { CopyRequest, Owner } from "./types.js";
 
 const ROOT: Owner = { uid: 0, gid: 0 };
@@ -66,8 +67,8 @@ class Unpacking implements Tree {
   readonly #archive: Archive;
   readonly #options: UnpackOptions;
   readonly #tree: PathTree;
-  /** The plan's own entries below the directory: it does not change meanwhile, and finding one takes a walk from the root. */
-  readonly #known = new Map<string, FileEntry | undefined>();
+  /** Whether a path was one before: the plan does not change meanwhile, and finding out takes a walk from the root. */
+  readonly #directories = new Map<string, boolean>();
   /** Files of the plan that the archive names again. */
   readonly #foreign: Pick<FileEntry, "open">[] = [];
   /** Where the last entry's parent really is: most entries follow their neighbours. */
@@ -106,6 +107,8 @@ class Unpacking implements Tree {
     const tree = this.#tree;
     const { item } = this.#options.transform;
     const place = tree.reference(node);
+    if (place !== undefined && !tree.isDirectory(node))
+      return { ...leaf(this.#kept(this.#archive.log.at(place)).entry, item), rule: "replace" };
     let children: Uint32Array | undefined;
     /** Whoever asks for a name's child has mostly just been given the name. */
     let last: { readonly name: string; readonly child: number } | undefined;
@@ -185,11 +188,16 @@ class Unpacking implements Tree {
   }
 
   #before(path: string): FileEntry | undefined {
-    if (this.#known.has(path)) return this.#known.get(path);
-    const missing = path !== "" && this.#before(parentOf(path))?.type !== "directory";
-    const found = missing ? undefined : this.#plan.lstat(join(this.#options.at, path));
-    if (this.#known.size >= MAX_REMEMBERED) this.#known.clear();
-    this.#known.set(path, found);
+    if (path !== "" && !this.#wasDirectory(parentOf(path))) return undefined;
+    return this.#plan.lstat(join(this.#options.at, path));
+  }
+
+  #wasDirectory(path: string): boolean {
+    const known = this.#directories.get(path);
+    if (known !== undefined) return known;
+    const found = this.#before(path)?.type === "directory";
+    if (this.#directories.size >= MAX_REMEMBERED) this.#directories.clear();
+    this.#directories.set(path, found);
     return found;
   }
 
