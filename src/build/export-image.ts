@@ -54,8 +54,8 @@ export function checkCompression(images: readonly Image[], options: BuildOptions
   if (other === undefined) return;
   const { digest, mediaType } = other.descriptor;
   const what = `tried to keep force-compression: layer ${digest} of the base is ${mediaType}`;
-  throw new TsbuildError("USAGE", `${what}, and layers are not packed again as ${wanted}`, {
-    hint: "leave force-compression out, or take a base with such layers",
+  throw new TsbuildError("USAGE", `${what}, which is never packed again`, {
+    hint: "leave force-compression out, or take another base",
   });
 }
 

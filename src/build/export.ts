@@ -20,6 +20,7 @@ import {
   type SerializedImage,
 } from "./export-image.js";
 import { layerOpener, pushImages, type PushInput } from "./export-push.js";
+import { withCompression } from "./export-repack.js";
 import { writeResults } from "./export-results.js";
 import type { BuildOptions, BuildResult, Output } from "./options.js";
 
@@ -36,10 +37,11 @@ const CREATED = "org.opencontainers.image.created";
 
 /** Pushes and writes the image everywhere; result files come last, when nothing can fail any more. */
 export async function exportImages(
-  images: readonly Image[],
+  built: readonly Image[],
   input: ExportInput,
 ): Promise<BuildResult> {
   const { options, destinations } = input;
+  const images = await withCompression(built, options, input);
   checkCompression(images, options);
   const exported = serializeAll(images, makesIndex(options, images.length), input.annotations);
   const written: string[] = [];

@@ -84,7 +84,7 @@ export interface BuildOptions {
 
   readonly compression?: Compression;
   readonly compressionLevel?: number;
-  /** The base's layers have to be compressed the same way; they are not packed again, so others are an error. */
+  /** The base's layers are compressed again where they are compressed in another way. */
   readonly forceCompression?: boolean;
   /** Default: the base image's, OCI from scratch. */
   readonly imageFormat?: ImageFormat;

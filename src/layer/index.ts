@@ -11,6 +11,7 @@ export type {
   UnpackResult,
 } from "./types.js";
 export { packLayer, prepareCompression } from "./pack-layer.js";
+export { type RepackOptions, repackLayer } from "./repack-layer.js";
 export {
   type IndexOptions,
   type LayerSource,

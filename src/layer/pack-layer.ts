@@ -84,7 +84,12 @@ export function prepareCompression(compression: Compression): Promise<Zstd | und
   return compression === "zstd" ? loadZstd() : Promise.resolve(undefined);
 }
 
-function createSink(options: PackOptions, zstd: Zstd | undefined, output: Output): BlockSink {
+/** @param zstd what `prepareCompression` gave */
+export function createSink(
+  options: Pick<PackOptions, "compression" | "level">,
+  zstd: Zstd | undefined,
+  output: Output,
+): BlockSink {
   if (options.compression === "none") return new PlainSink(output);
   return zstd === undefined
     ? new GzipSink(output, options.level)
