@@ -11,7 +11,9 @@ const LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopba
 /** The options that decide what an image is, for each platform that is built. @throws TsbuildError USAGE */
 export async function solveOptions(options: BuildOptions): Promise<readonly SolveOptions[]> {
   const buildPlatform = hostPlatform();
-  const { compression, compressionLevel, imageFormat, platform } = options;
+  const { compression, compressionLevel, platform } = options;
+  // Docker's format has no zstd, so a base in it becomes OCI, as with BuildKit.
+  const imageFormat = options.imageFormat ?? (compression === "zstd" ? "oci" : undefined);
   if (compression === "zstd" && imageFormat === "docker") {
     throw new TsbuildError("USAGE", "Docker's image format has no zstd layers", {
       hint: "use --image-format=oci or --compression=gzip",

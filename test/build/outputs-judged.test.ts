@@ -92,6 +92,20 @@ describeUnless([lacksTools("skopeo", "docker-registry")], "buildx's --output", (
     }
   });
 
+  test("zstd on a base in Docker's format makes an OCI image", async () => {
+    const base = `${registry.host}/docker-base:1`;
+    await made(`-otype=registry,name=${base},oci-mediatypes=false`);
+    await writeFile(at("context/on-docker"), `FROM ${base}\nCOPY on-top /\n`);
+    await made(
+      "--dockerfile=on-docker",
+      `-otype=oci,dest=${at("from-docker.tar")},compression=zstd`,
+    );
+    expect(await raw(`oci-archive:${at("from-docker.tar")}`)).toMatchObject({
+      mediaType: "application/vnd.oci.image.manifest.v1+json",
+      layers: [{ mediaType: ZSTD.replace("zstd", "gzip") }, { mediaType: ZSTD }],
+    });
+  });
+
   test("force-compression packs the base's layers again, byte for byte the same files", async () => {
     await made(`-otype=oci,tar=false,dest=${at("base")}`);
     const onTop = (...fields: readonly string[]): Promise<BuildResult> =>
