@@ -8,15 +8,14 @@ import { describeUnless, expectCode } from "../support/tools-suite.js";
 import { lacksUsers } from "../support/users.js";
 import { bombSize, entryBomb, fileBomb, GB, writeBomb, writeBombLayout } from "./bombs.js";
 import { watchMemory } from "./memory.js";
-import { openPlace, type Place } from "./support.js";
+import { type Driver, openPlace, type Place } from "./support.js";
 
 /** The whole of it takes minutes: `TSBUILD_TEST_FULL=1`. */
 const FULL = process.env["TSBUILD_TEST_FULL"] === "1";
 const ZEROS = FULL ? 10 * GB : GB;
 const ENTRIES = FULL ? 1_000_000 : 200_000;
-const LIMIT = 150; // MiB, of the largest process
-/** ADD holds an archive's tree as objects until all of it is placed: links may lead anywhere. */
-const ADDED_ENTRY = 1.2 / 1_024; // MiB
+/** MiB, of the largest process. A million entries through ADD take 151. */
+const LIMIT = FULL ? 160 : 150;
 const TIMEOUT = FULL ? 1_800_000 : 240_000;
 
 const LACKS = [lacksRoot(), lacksUsers(), lacksTools("busybox", "unshare", "mount"), lacksBuild()];
@@ -31,10 +30,14 @@ describeUnless(LACKS, "bombs", () => {
   });
 
   /** Builds it, and says how much memory that took. */
-  const measured = async (context: string, flags: readonly string[] = []): Promise<number> => {
+  const measured = async (
+    context: string,
+    flags: readonly string[] = [],
+    driver: Driver = "root, overlay",
+  ): Promise<number> => {
     using watch = watchMemory();
     const { onStart } = watch;
-    expectCode(await place.build(context, { flags, onStart, timeoutMs: TIMEOUT }), 0);
+    expectCode(await place.build(context, { flags, onStart, driver, timeoutMs: TIMEOUT }), 0);
     console.info(`${expect.getState().currentTestName}: ${Math.round(watch.peak())} MiB`);
     return watch.peak();
   };
@@ -62,7 +65,7 @@ describeUnless(LACKS, "bombs", () => {
       Dockerfile: "FROM scratch\nADD many.tar.gz /d/\n",
     });
     await writeBomb(join(context, "many.tar.gz"), entryBomb(ENTRIES));
-    expect(await measured(context)).toBeLessThan(LIMIT + ENTRIES * ADDED_ENTRY);
+    expect(await measured(context)).toBeLessThan(LIMIT);
   });
 
   test(`${ENTRIES} entries in a base`, { timeout: TIMEOUT }, async () => {
@@ -74,6 +77,22 @@ describeUnless(LACKS, "bombs", () => {
     const flags = ["--build-context", `many=oci-layout://${base}`];
     expect(await measured(context, flags)).toBeLessThan(LIMIT);
   });
+
+  test.each<Driver>(["root, overlay", "root, plain"])(
+    `${ENTRIES} files of a RUN: %s`,
+    { timeout: TIMEOUT },
+    async (driver) => {
+      const base = await place.base(`run-${driver.slice(6)}`);
+      const context = await place.context("many-run", {
+        Dockerfile: `FROM small
+RUN for d in $(seq ${ENTRIES / 1_000}); do \\
+  mkdir -p /many/$d; for f in $(seq 1000); do : >/many/$d/file-$f; done; done
+`,
+      });
+      const flags = ["--build-context", `small=oci-layout://${base}`];
+      expect(await measured(context, flags, driver)).toBeLessThan(LIMIT);
+    },
+  );
 
   /** In a mount namespace of its own: whatever happens here, no mount is left. */
   const onSmallStore = async (name: string, lines: string, flags: readonly string[]) => {
