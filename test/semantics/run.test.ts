@@ -186,7 +186,7 @@ describeUnless(LACKS, "RUN", () => {
   test.each([
     ["RUN --network=host true", /network\.host is not allowed/],
     ["RUN --security=insecure true", /security\.insecure is not allowed/],
-    ["RUN --device=vendor.com/x=y true", /device is not allowed/],
+    ["RUN --device=vendor.com/x=y,required true", /device "vendor.com\/x=y" is not registered/],
   ])("%s is refused before anything runs", async (line, message) => {
     const failed = await bench.fails(["FROM busybox", "RUN echo ran", line]);
     expect(failed.message).toMatch(message);
