@@ -42,8 +42,8 @@ const EXPECTED: Readonly<Record<ContextName, "builds" | "builds below proot">> =
 /** What `su` has another user write: below proot it is the step's own. */
 const WRITTEN_BY_OTHERS = "var/lib/tsbuild-probe/owner";
 
-/** Every context takes its time, so a usual run has those that CI must have; TSBUILD_TEST_PODS=all runs the others too. */
-const ALWAYS: readonly ContextName[] = ["default", "runtime-default", "restricted"];
+/** Every context takes its time, so a usual run has one for each driver and one with a large user id; TSBUILD_TEST_PODS=all runs the others too. */
+const ALWAYS: readonly ContextName[] = ["default", "runtime-default", "restricted", "openshift"];
 const CHOSEN = process.env["TSBUILD_TEST_PODS"] === "all" ? CONTEXT_NAMES : ALWAYS;
 const EXECUTOR = "localhost/tsbuild-test/executor:latest";
 /** The first run makes a Debian, an image and a store for podman; later ones take a second. */

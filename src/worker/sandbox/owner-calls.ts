@@ -76,6 +76,15 @@ export function layoutOf(form: StateCall["form"]): StateLayout {
 /** getgroups */
 export const GROUPS_CALL: Readonly<Record<string, number>> = { x64: 115, arm64: 158 };
 
+/**
+ * getresuid and getresgid. proot writes what it pretends over the kernel's answer, but only the lower half of each
+ * number: of an id above 65535, such as OpenShift's, the upper half would stay.
+ */
+export const RESOLVED_ID_CALLS: Readonly<Record<string, readonly number[]>> = {
+  x64: [118, 120],
+  arm64: [148, 150],
+};
+
 /** AUDIT_ARCH_* */
 const ARCHITECTURES: Readonly<Record<string, number>> = { x64: 0xc000003e, arm64: 0xc00000b7 };
 
@@ -108,8 +117,10 @@ export function ownerFilter(): Uint8Array | undefined {
   const owners = OWNER_CALLS[process.arch];
   const states = STATE_CALLS[process.arch];
   const groups = GROUPS_CALL[process.arch];
-  if (owners === undefined || states === undefined || groups === undefined) return undefined;
-  return filterOf([...owners.keys(), ...states.keys(), groups], NOTIFY);
+  const ids = RESOLVED_ID_CALLS[process.arch];
+  if (owners === undefined || states === undefined) return undefined;
+  if (groups === undefined || ids === undefined) return undefined;
+  return filterOf([...owners.keys(), ...states.keys(), groups, ...ids], NOTIFY);
 }
 
 function filterOf(numbers: readonly number[], action: number): Uint8Array {

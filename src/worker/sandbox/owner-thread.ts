@@ -23,6 +23,7 @@ import {
   GROUPS_CALL,
   layoutOf,
   OWNER_CALLS,
+  RESOLVED_ID_CALLS,
   type OwnerCall,
   STATE_CALLS,
   type StateCall,
@@ -82,6 +83,11 @@ function resultOf(work: () => number): number {
 function handle(notification: Notification, tools: Tools): number {
   if (notification.call === GROUPS_CALL[process.arch]) {
     return tellGroups(notification, tools.order.user.groups);
+  }
+  if (RESOLVED_ID_CALLS[process.arch]?.includes(notification.call) === true) {
+    const { tid, args } = notification;
+    for (const address of args.slice(0, 3)) writeBytes(tid, address, Buffer.alloc(4));
+    return 0;
   }
   const owner = OWNER_CALLS[process.arch]?.get(notification.call);
   if (owner !== undefined) {
