@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync, statSync, writeSync } from "node:fs";
 import { TsbuildError } from "../../errors.js";
 import { loadLibc } from "../linux/libc.js";
 import { openLockCalls } from "../linux/lock.js";
@@ -8,19 +8,38 @@ export function markerOf(home: string): string {
   return `${home}/.in-place`;
 }
 
-/** Of this root and no other: a marker that was copied elsewhere says nothing. */
-export function rootIdentity(): string {
-  const { dev, ino } = statSync("/", { bigint: true });
-  return `${dev}:${ino}\n`;
+/** Says so of this root, from now on. */
+export function markTaken(home: string): void {
+  const fd = openSync(markerOf(home), "w", 0o600);
+  try {
+    writeSync(fd, identityOf(fd));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Whether a build has taken this root over before. */
 export function isTakenOver(home: string): boolean {
+  let fd: number;
   try {
-    return readFileSync(markerOf(home), "utf8") === rootIdentity();
+    fd = openSync(markerOf(home), "r");
   } catch {
     return false;
   }
+  try {
+    return readFileSync(fd, "utf8") === identityOf(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Of this root and this file: a marker that was copied elsewhere, or lies on a volume of several containers, says
+ * nothing. The device is left out, since a container that starts again has another one.
+ */
+function identityOf(marker: number): string {
+  const { ino, birthtimeNs } = fstatSync(marker, { bigint: true });
+  return `${statSync("/", { bigint: true }).ino}:${ino}:${birthtimeNs}\n`;
 }
 
 /** Takes "/" for this process until it is disposed or dies. @throws TsbuildError HOST_UNSUPPORTED when another has it */

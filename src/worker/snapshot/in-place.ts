@@ -1,11 +1,11 @@
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, rmSync } from "node:fs";
 import { TsbuildError } from "../../errors.js";
 import type { DiffId } from "../../oci/digest.js";
 import type { SourceRoot, StageRoot } from "../layer-host-types.js";
 import type { RootPlace } from "../root-jobs.js";
 import type { InPlaceOptions, LayerBlob, SealedFiles, SealOptions } from "../types.js";
 import { keepRules } from "./in-place-keep.js";
-import { lockRoot, markerOf, rootIdentity } from "./in-place-marker.js";
+import { lockRoot, markerOf, markTaken } from "./in-place-marker.js";
 import { discard, unpack } from "./layer-directories.js";
 import { applyRootState, DEFAULT_ROOT } from "./root-state.js";
 import { ScannedRoot } from "./scanned-root.js";
@@ -107,7 +107,7 @@ class Roots implements InPlaceRoots {
     this.#lock = lockRoot(this.#inPlace.home);
     const { preserve, wipeLast } = this.#inPlace;
     if (preserve && wipeLast) this.#original = await this.#remember(signal);
-    writeFileSync(markerOf(this.#inPlace.home), rootIdentity(), { mode: 0o600 });
+    markTaken(this.#inPlace.home);
     this.#isOurs = true;
   }
 
