@@ -1,8 +1,9 @@
-import { closeSync, constants, lstatSync, openSync } from "node:fs";
-import { errnoOf, messageOf, TsbuildError, unreachable } from "../errors.js";
+import { closeSync, lstatSync } from "node:fs";
+import { errnoOf, unreachable } from "../errors.js";
 import { packLayer, unpackLayer } from "../layer/index.js";
 import { compareNames } from "../layer/path-bytes.js";
 import type { Change, FileEntry, RootFs, SealedLayer } from "../layer/types.js";
+import { openBlob } from "./open-blob.js";
 import { openRootDoor, type RootDoor } from "./root-enter.js";
 import { type LiveRootFs, openRootFs } from "./root-fs.js";
 import type {
@@ -163,16 +164,6 @@ function openPlaceFs(calls: FileCalls, job: UnpackJob): LiveRootFs {
 /** Where nothing can be entered, paths are whole, or relative to a working directory that is "/". */
 function enter(door: RootDoor, { directory, direct, keep }: RootPlace): void {
   if (direct !== true && keep === undefined) door.enter(directory);
-}
-
-function openBlob(path: string): number {
-  try {
-    return openSync(path, constants.O_RDONLY);
-  } catch (error) {
-    throw new TsbuildError("STORE_FAILED", `tried to open ${path}: ${messageOf(error)}`, {
-      cause: error,
-    });
-  }
 }
 
 /** Reads first, outside; then writes, inside. */

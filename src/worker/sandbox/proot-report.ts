@@ -2,11 +2,9 @@ import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { messageOf, TsbuildError } from "../../errors.js";
 import type { ProotFailure } from "./proot-order.js";
+import { NOT_EXECUTABLE, NOT_FOUND } from "./program.js";
 import { readReport } from "./proot-starter.js";
 import type { SandboxSpec } from "./types.js";
-
-const NOT_FOUND = 127;
-const NOT_EXECUTABLE = 126;
 
 /** What the processes before a step's command say of themselves. */
 export interface StepReport {

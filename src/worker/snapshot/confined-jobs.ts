@@ -1,8 +1,8 @@
-import type { SealedLayer, UnpackResult } from "../../layer/types.js";
+import type { UnpackResult } from "../../layer/types.js";
 import type { LayerBlob } from "../types.js";
 import type { Intents, Owner } from "./intents.js";
 import type { ScanRecords } from "./scan-records.js";
-import type { SealTarget } from "../root-jobs.js";
+import type { RootPlace, SealedScan, SealScanJob } from "../root-jobs.js";
 
 /** A layer's tar onto a directory that cannot be entered. */
 export interface ConfinedUnpackJob {
@@ -30,22 +30,16 @@ export interface ConfinedScan {
   readonly intents: Intents;
 }
 
-/** What changed since a scan, as a layer; and the scan for the next time. */
-export interface ConfinedSealJob {
+/** {@link SealScanJob} of such a root. */
+export interface ConfinedSealJob extends Required<Omit<SealScanJob, "kind" | keyof RootPlace>> {
   readonly kind: "confined-seal";
   readonly directory: string;
-  readonly probe: string;
-  readonly before: ScanRecords;
-  readonly restored: readonly string[];
-  readonly target: SealTarget;
   readonly intents: Intents;
   /** Those of the files that were there before. */
   readonly known: Intents;
   /** Whose what steps have made is. */
   readonly maker: Owner;
 }
-export interface SealedConfined {
-  readonly layer: SealedLayer;
-  readonly after: ScanRecords;
+export interface SealedConfined extends SealedScan {
   readonly intents: Intents;
 }

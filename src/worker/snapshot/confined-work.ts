@@ -1,8 +1,8 @@
-import { type BigIntStats, chmodSync, closeSync, constants, lstatSync, openSync } from "node:fs";
-import { messageOf, TsbuildError } from "../../errors.js";
+import { type BigIntStats, chmodSync, closeSync, lstatSync } from "node:fs";
 import { packLayer, unpackLayer } from "../../layer/index.js";
 import type { FileCalls } from "../linux/files.js";
 import type { PlaceCalls } from "../linux/place.js";
+import { openBlob } from "../open-blob.js";
 import { atRoot } from "../root-names.js";
 import { typeOfStats } from "../root-stats.js";
 import { openConfinedFs } from "./confined-fs.js";
@@ -78,15 +78,6 @@ export async function unpackConfined(
     return { ...unpacked, skipped: rootFs.skipped, intents };
   } finally {
     closeSync(blob);
-  }
-}
-
-function openBlob(path: string): number {
-  try {
-    return openSync(path, constants.O_RDONLY);
-  } catch (error) {
-    const message = `tried to open ${path}: ${messageOf(error)}`;
-    throw new TsbuildError("STORE_FAILED", message, { cause: error });
   }
 }
 

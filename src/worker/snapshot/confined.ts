@@ -1,12 +1,13 @@
-import { mkdir, rm, unlink } from "node:fs/promises";
-import { TsbuildError } from "../../errors.js";
+import { mkdir, rm } from "node:fs/promises";
 import type { StageRoot } from "../layer-host-types.js";
-import type { LayerBlob, SealedFiles, SealOptions } from "../types.js";
+import type { SealedScan } from "../root-jobs.js";
+import type { LayerBlob } from "../types.js";
 import { type Intents, type Owner, rememberGiven, ROOT_OWNER } from "./intents.js";
 import { discard } from "./layer-directories.js";
 import { DEFAULT_ROOT } from "./root-state.js";
 import { type ScanRecords, transferOf } from "./scan-records.js";
-import { sealedFiles, sealTarget, type SnapshotTools } from "./tools.js";
+import { type ScannedPlace, ScannedRoot, type ScannedSeal } from "./scanned-root.js";
+import type { SnapshotTools } from "./tools.js";
 import type { RootMount } from "./types.js";
 
 /**
@@ -22,7 +23,7 @@ export async function openConfinedRoot(
   await mkdir(directory, { mode: DEFAULT_ROOT.mode });
   try {
     tools.calls.utimes(directory, DEFAULT_ROOT.mtimeNs);
-    const root = new ConfinedRoot(tools, directory);
+    const root = new ScannedRoot(tools, new ConfinedPlace(tools, directory));
     for (const layer of layers) await root.apply(layer, signal);
     await root.mark(signal);
     return root;
@@ -32,20 +33,28 @@ export async function openConfinedRoot(
   }
 }
 
-class ConfinedRoot implements StageRoot {
+class ConfinedPlace implements ScannedPlace {
   readonly #tools: SnapshotTools;
   readonly #directory: string;
   #intents: Intents = new Map();
   /** As they were before the steps since then. */
   #sealed: Intents = new Map();
-  #before: ScanRecords | undefined;
-  #restored: readonly string[] = [];
-  #running = false;
   #maker: Owner = ROOT_OWNER;
 
   constructor(tools: SnapshotTools, directory: string) {
     this.#tools = tools;
     this.#directory = directory;
+  }
+
+  mount(): RootMount {
+    const tellOwners: NonNullable<Extract<RootMount, { kind: "directory" }>["tellOwners"]> = (
+      maker,
+      given,
+    ) => {
+      this.#maker = maker;
+      rememberGiven(this.#intents, given, maker);
+    };
+    return { kind: "directory", path: this.#directory, intents: this.#intents, tellOwners };
   }
 
   async apply(layer: LayerBlob, signal: AbortSignal): Promise<void> {
@@ -64,71 +73,29 @@ class ConfinedRoot implements StageRoot {
     }
   }
 
-  /** From here on changes count. */
-  async mark(signal: AbortSignal): Promise<void> {
-    const probe = this.#tools.stagingPath(".clock");
+  async scan(probe: string, signal: AbortSignal): Promise<ScanRecords> {
     const job = { directory: this.#directory, probe, intents: this.#intents };
     const { records, intents } = await this.#tools.threads.run("confined-scan", job, signal);
-    await unlink(probe);
-    this.#before = records;
-    this.#intents = intents;
-    this.#sealed = new Map(intents);
-    this.#restored = [];
+    this.#remember(intents);
+    return records;
   }
 
-  async add(layer: LayerBlob, signal: AbortSignal): Promise<void> {
-    this.#mustRest("add a layer");
-    await this.apply(layer, signal);
-    await this.mark(signal);
-  }
-
-  begin(): RootMount {
-    this.#mustRest("begin a step");
-    this.#running = true;
-    const tellOwners: NonNullable<Extract<RootMount, { kind: "directory" }>["tellOwners"]> = (
-      maker,
-      given,
-    ) => {
-      this.#maker = maker;
-      rememberGiven(this.#intents, given, maker);
-    };
-    return { kind: "directory", path: this.#directory, intents: this.#intents, tellOwners };
-  }
-
-  end(restored: readonly string[] = []): void {
-    this.#running = false;
-    this.#restored = [...this.#restored, ...restored];
-  }
-
-  async seal(options: SealOptions, signal: AbortSignal): Promise<SealedFiles> {
-    this.#mustRest("seal a layer");
-    const before = this.#before;
-    if (before === undefined) throw new TsbuildError("INTERNAL", "tried to seal a layer: no scan");
-    // The records move to the thread: a failed seal leaves the root without any, and a failed build needs none.
-    this.#before = undefined;
-    const target = sealTarget(this.#tools, options);
-    const probe = this.#tools.stagingPath(".clock");
-    const place = { directory: this.#directory, probe, intents: this.#intents };
-    const owners = { known: this.#sealed, maker: this.#maker };
-    const job = { ...place, ...owners, before, restored: this.#restored, target };
-    const transfer = transferOf(before);
+  async seal(what: ScannedSeal, signal: AbortSignal): Promise<SealedScan> {
+    const place = { directory: this.#directory, intents: this.#intents };
+    const job = { ...what, ...place, known: this.#sealed, maker: this.#maker };
+    const transfer = transferOf(what.before);
     const sealed = await this.#tools.threads.run("confined-seal", job, signal, { transfer });
-    await unlink(probe);
-    this.#before = sealed.after;
-    this.#intents = sealed.intents;
-    this.#sealed = new Map(sealed.intents);
-    this.#restored = [];
+    this.#remember(sealed.intents);
     this.#maker = ROOT_OWNER;
-    return sealedFiles(sealed.layer, target);
+    return sealed;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#running = false;
-    this.#before = undefined;
+  async dispose(): Promise<void> {
     await discard(this.#tools, this.#directory);
   }
 
-  #mustRest(what: string): void {
-    if (this.#running) throw new TsbuildError("INTERNAL", `tried to ${what}: a step is running`);
+  #remember(intents: Intents): void {
+    this.#intents = intents;
+    this.#sealed = new Map(intents);
   }
 }

@@ -8,7 +8,7 @@ import { keepRules } from "./in-place-keep.js";
 import { lockRoot, markerOf, markTaken } from "./in-place-marker.js";
 import { discard, unpack } from "./layer-directories.js";
 import { applyRootState, DEFAULT_ROOT } from "./root-state.js";
-import { ScannedRoot } from "./scanned-root.js";
+import { livePlace, ScannedRoot } from "./scanned-root.js";
 import { sealTarget, type SnapshotTools } from "./tools.js";
 
 /** Roots where "/" is the only one there can be. */
@@ -55,11 +55,11 @@ class Roots implements InPlaceRoots {
     try {
       await this.#takeOver(signal);
       await this.#become(layers, signal);
-      const root = new ScannedRoot(this.#tools, {
-        at: this.#at,
+      const place = livePlace(this.#tools, this.#at, {
         apply: (layer, abort) => this.#apply(layer, abort),
         dispose: () => Promise.resolve(),
       });
+      const root = new ScannedRoot(this.#tools, place);
       await root.mark(signal);
       return this.#watched(root);
     } catch (error) {

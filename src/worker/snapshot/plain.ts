@@ -3,7 +3,7 @@ import type { StageRoot } from "../layer-host-types.js";
 import type { LayerBlob } from "../types.js";
 import { discard, unpack } from "./layer-directories.js";
 import { applyRootState, DEFAULT_ROOT } from "./root-state.js";
-import { ScannedRoot } from "./scanned-root.js";
+import { livePlace, ScannedRoot } from "./scanned-root.js";
 import type { SnapshotTools } from "./tools.js";
 
 /** A root that is one directory, for where overlay mounts are refused: a scan before and one after give the change set. */
@@ -17,13 +17,10 @@ export async function openPlainRoot(
   await mkdir(directory);
   try {
     applyRootState(tools.calls, directory, DEFAULT_ROOT);
-    const root = new ScannedRoot(tools, {
-      at: { directory },
-      apply: async (layer, abort) => {
-        await unpack(tools, layer, { directory, form: "plain" }, abort);
-      },
-      dispose,
-    });
+    const apply = async (layer: LayerBlob, abort: AbortSignal): Promise<void> => {
+      await unpack(tools, layer, { directory, form: "plain" }, abort);
+    };
+    const root = new ScannedRoot(tools, livePlace(tools, { directory }, { apply, dispose }));
     for (const layer of layers) await root.apply(layer, signal);
     await root.mark(signal);
     return root;

@@ -1,18 +1,43 @@
 import { unlink } from "node:fs/promises";
 import { TsbuildError } from "../../errors.js";
 import type { StageRoot } from "../layer-host-types.js";
-import type { RootPlace } from "../root-jobs.js";
+import type { RootPlace, SealedScan, SealScanJob } from "../root-jobs.js";
 import type { LayerBlob, SealedFiles, SealOptions } from "../types.js";
 import { type ScanRecords, transferOf } from "./scan-records.js";
 import { sealedFiles, sealTarget, type SnapshotTools } from "./tools.js";
 import type { RootMount } from "./types.js";
 
-/** The directory that a root is. */
+/** What a seal takes besides the place itself. */
+export type ScannedSeal = Required<Omit<SealScanJob, "kind" | keyof RootPlace>>;
+
+/** The directory that a root is, and how it is worked on. */
 export interface ScannedPlace {
-  readonly at: RootPlace;
+  mount(): RootMount;
   /** Unpacks a layer over it. */
   apply(layer: LayerBlob, signal: AbortSignal): Promise<void>;
+  /** `probe`: a new file outside of it, on the same filesystem. */
+  scan(probe: string, signal: AbortSignal): Promise<ScanRecords>;
+  /** Takes the records of `before` away. */
+  seal(what: ScannedSeal, signal: AbortSignal): Promise<SealedScan>;
   dispose(): Promise<void>;
+}
+
+/** A place that is what it is on the disk: scanned and sealed as it stands. */
+export function livePlace(
+  { threads }: SnapshotTools,
+  at: RootPlace,
+  { apply, dispose }: Pick<ScannedPlace, "apply" | "dispose">,
+): ScannedPlace {
+  return {
+    mount: () => ({ kind: "directory", path: at.directory }),
+    apply,
+    scan: (probe, signal) => threads.run("scan", { ...at, probe }, signal),
+    seal: (what, signal) => {
+      const transfer = transferOf(what.before);
+      return threads.run("seal-scan", { ...at, ...what }, signal, { transfer });
+    },
+    dispose,
+  };
 }
 
 /** A root that is one directory: what changed is what is not as it was in a scan before. */
@@ -34,9 +59,9 @@ export class ScannedRoot implements StageRoot {
 
   /** From here on changes count. */
   async mark(signal: AbortSignal): Promise<void> {
-    const job = { ...this.#place.at, probe: this.#tools.stagingPath(".clock") };
-    this.#before = await this.#tools.threads.run("scan", job, signal);
-    await unlink(job.probe);
+    const probe = this.#tools.stagingPath(".clock");
+    this.#before = await this.#place.scan(probe, signal);
+    await unlink(probe);
     this.#restored = [];
   }
 
@@ -49,7 +74,7 @@ export class ScannedRoot implements StageRoot {
   begin(): RootMount {
     this.#mustRest("begin a step");
     this.#running = true;
-    return { kind: "directory", path: this.#place.at.directory };
+    return this.#place.mount();
   }
 
   end(restored: readonly string[] = []): void {
@@ -66,9 +91,7 @@ export class ScannedRoot implements StageRoot {
     const target = sealTarget(this.#tools, options);
     const probe = this.#tools.stagingPath(".clock");
     const restored = this.#restored;
-    const job = { ...this.#place.at, probe, before, restored, target };
-    const transfer = transferOf(before);
-    const sealed = await this.#tools.threads.run("seal-scan", job, signal, { transfer });
+    const sealed = await this.#place.seal({ probe, before, restored, target }, signal);
     await unlink(probe);
     this.#before = sealed.after;
     this.#restored = [];
