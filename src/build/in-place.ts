@@ -59,7 +59,7 @@ function checkedPath(text: string): string {
 
 /** The directory that holds the program and its modules, where there is one. */
 function programHome(): string {
-  const [program = [], modules = []] = [process.execPath, entryPath("child.js")].map((path) =>
+  const [program = [], modules = []] = [process.execPath, entryPath("child.cjs")].map((path) =>
     path.split("/"),
   );
   const length = program.findIndex((name, at) => name !== modules[at]);

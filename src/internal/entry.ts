@@ -6,11 +6,11 @@ import { fileURLToPath } from "node:url";
  */
 export function entryPath(
   name:
-    | "child.js"
-    | "worker/root-thread.js"
-    | "worker/sandbox/init.js"
-    | "worker/sandbox/owner-thread.js"
-    | "worker/sandbox/proot-init.js",
+    | "child.cjs"
+    | "worker/root-thread.cjs"
+    | "worker/sandbox/init.cjs"
+    | "worker/sandbox/owner-thread.cjs"
+    | "worker/sandbox/proot-init.cjs",
 ): string {
   const here = fileURLToPath(import.meta.url);
   const root = Math.max(here.lastIndexOf("/dist/"), here.lastIndexOf("/src/"));

@@ -171,7 +171,7 @@ export interface SpawnedChild {
 }
 
 /**
- * Starts `child.js` in the namespaces of the plan: where it may, as the first process of a pid namespace of its own, so
+ * Starts `child.cjs` in the namespaces of the plan: where it may, as the first process of a pid namespace of its own, so
  * that whatever kills it takes every step along. @throws TsbuildError HOST_UNSUPPORTED, ABORTED
  */
 export async function spawnChild(
@@ -211,7 +211,7 @@ function commandFor(
   plan: NamespacePlan,
   { sharesPids }: SpawnOptions,
 ): readonly [string, ...string[]] {
-  const worker = [process.execPath, entryPath("child.js")] as const;
+  const worker = [process.execPath, entryPath("child.cjs")] as const;
   if (plan.kind === "none") return worker;
   const entered = [...(sharesPids ? [] : ["--pid", "--fork", "--kill-child"]), "--", ...worker];
   if (plan.kind === "host") return ["unshare", "--mount", ...entered];

@@ -206,7 +206,7 @@ function programFiles(): readonly string[] {
     .split("\n")
     .map((line) => line.slice(line.indexOf("/")))
     .filter((path) => path.startsWith("/") && !path.endsWith(" (deleted)") && exists(path));
-  return [...new Set([process.execPath, entryPath("child.js"), ...mapped])];
+  return [...new Set([process.execPath, entryPath("child.cjs"), ...mapped])];
 }
 
 function isWritable(): boolean {

@@ -44,4 +44,4 @@ function failureOf(error: unknown): RootFailure {
 // An entry file: starting it is what it is for. Nobody imports it.
 const order = workerData as HashOrder | null | undefined;
 if (order !== null && order !== undefined) serveHash(order.hashRing);
-else if (parentPort !== null) await serve(parentPort);
+else if (parentPort !== null) void serve(parentPort);

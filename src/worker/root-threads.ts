@@ -37,7 +37,7 @@ export interface RootThreads extends AsyncDisposable {
 
 /** @param most Jobs that may go on at once. */
 export function openRootThreads(file?: string, most: number = MAX_THREADS): RootThreads {
-  return new Threads(file ?? entryPath("worker/root-thread.js"), most);
+  return new Threads(file ?? entryPath("worker/root-thread.cjs"), most);
 }
 
 class Threads implements RootThreads {

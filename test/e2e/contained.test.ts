@@ -135,7 +135,9 @@ describeUnless(
         async () => ((await leftovers(`sleep\0${seconds}`)).length >= 2 ? true : undefined),
         { timeoutMs: 40_000 },
       );
-      const workers = (await leftovers("dist/child.js")).map((line) => /of (\d+) /.exec(line)?.[1]);
+      const workers = (await leftovers("dist/child.cjs")).map(
+        (line) => /of (\d+) /.exec(line)?.[1],
+      );
       const own = await Promise.all(
         workers.map(async (pid) => ((await isBelow(Number(pid), process.pid)) ? Number(pid) : 0)),
       );

@@ -157,11 +157,11 @@ describeUnless(lacks, "what a hostile step is given", () => {
   test(
     "a step that changes the builder's own files ends the build, and nothing is made",
     async () => {
-      const text = "FROM busybox\nRUN echo >>/kaniko/tsbuild/dist/child.js\nRUN touch /later\n";
+      const text = "FROM busybox\nRUN echo >>/kaniko/tsbuild/dist/child.cjs\nRUN touch /later\n";
       await writeFile(join(dir.path, "context/Dockerfile.replace"), text);
       const outcome = await build("in-place", "Dockerfile.replace");
       expect(outcome.code, outcome.stderr).not.toBe(0);
-      expect(outcome.stderr).toContain("it changed /kaniko/tsbuild/dist/child.js");
+      expect(outcome.stderr).toContain("it changed /kaniko/tsbuild/dist/child.cjs");
     },
     BUILD_MS,
   );

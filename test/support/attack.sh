@@ -4,7 +4,7 @@ others() { # the builder's processes; proot is there for this step alone
   for dir in /proc/[0-9]*; do
     case $(tr '\0' ' ' <"$dir/cmdline" 2>/dev/null) in
       *proot*) ;;
-      *executor*|*child.js*|*tsbuild*) echo "${dir#/proc/}" ;;
+      *executor*|*child.cjs*|*tsbuild*) echo "${dir#/proc/}" ;;
     esac
   done
 }
@@ -33,7 +33,7 @@ memory() { # opening it takes the same right as ptrace(2)
 }
 signal() { for pid in $(others); do kill -0 "$pid" 2>/dev/null && got signal && return; done; }
 builder() { # the program itself
-  for file in /kaniko/tsbuild/dist/child.js /kaniko/executor; do [ -w "$file" ] && got builder && return; done
+  for file in /kaniko/tsbuild/dist/child.cjs /kaniko/executor; do [ -w "$file" ] && got builder && return; done
 }
 store() { # blobs that later stages, and later builds, are made of
   for dir in $(find / -xdev -type d -path '*/blobs/sha256' 2>/dev/null) /workspace/store/blobs/sha256; do

@@ -106,13 +106,17 @@ function startInit({ env, calls, sharesPids }: NamespaceOptions, living: Living)
   try {
     if (home !== undefined) calls.process.unshare(CLONE.NEWPID);
     try {
-      const child = spawn(process.execPath, [...FEW_THREADS, entryPath("worker/sandbox/init.js")], {
-        // A session of its own: no terminal, and no signal that is meant for the builder's group.
-        detached: true,
-        cwd: "/",
-        env: { ...env, UV_THREADPOOL_SIZE: "1" },
-        stdio: ["pipe", stdoutWrite, stderrWrite, "pipe"],
-      });
+      const child = spawn(
+        process.execPath,
+        [...FEW_THREADS, entryPath("worker/sandbox/init.cjs")],
+        {
+          // A session of its own: no terminal, and no signal that is meant for the builder's group.
+          detached: true,
+          cwd: "/",
+          env: { ...env, UV_THREADPOOL_SIZE: "1" },
+          stdio: ["pipe", stdoutWrite, stderrWrite, "pipe"],
+        },
+      );
       const init = describeInit(child, readEnd(stdoutEnd), readEnd(stderrEnd));
       return home === undefined ? endingStrays(init, living, calls.process) : init;
     } finally {

@@ -42,7 +42,7 @@ export function watchOwners(
 ): OwnerWatch {
   const [socket, stepEnd] = calls.socketPair();
   const workerData: OwnerThreadOrder = { ...order, socket };
-  const thread = new Worker(entryPath("worker/sandbox/owner-thread.js"), {
+  const thread = new Worker(entryPath("worker/sandbox/owner-thread.cjs"), {
     execArgv: [],
     workerData,
     resourceLimits: { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 2 },

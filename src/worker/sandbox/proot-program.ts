@@ -45,7 +45,7 @@ export async function findProot({
 
 /** The executor image has it in the directory of its Node, or of the files that it runs. */
 function besideUs(): readonly string[] {
-  const files = dirname(entryPath("child.js"));
+  const files = dirname(entryPath("child.cjs"));
   return [dirname(process.execPath), dirname(files), files];
 }
 

@@ -326,7 +326,7 @@ function start(
   env: Readonly<Record<string, string>>,
   [stdout, stderr, socket]: readonly [number, number, number],
 ): ChildProcess {
-  return spawn(process.execPath, ["--v8-pool-size=0", entryPath("worker/sandbox/proot-init.js")], {
+  return spawn(process.execPath, ["--v8-pool-size=0", entryPath("worker/sandbox/proot-init.cjs")], {
     // A session of its own: no terminal, and no signal that is meant for the builder's group.
     detached: true,
     cwd: "/",
