@@ -11,6 +11,7 @@ import {
 } from "./http-certificates.js";
 import { ProxyError } from "./http-errors.js";
 import { isRedirect, redirected, redirectTarget } from "./http-redirect.js";
+import { SocketTurns } from "./http-sockets.js";
 import { chooseProxy, type ProxyChooser, proxyAuthorization, type ProxySettings } from "./proxy.js";
 import { redactUrl } from "./redact.js";
 
@@ -96,6 +97,7 @@ class PooledClient implements HttpClient {
   readonly #environment: HttpEnvironment;
   readonly #timeouts: HttpTimeouts;
   readonly #dispatchers = new Map<string, Promise<Dispatcher>>();
+  readonly #turns = new SocketTurns();
   #proxies: ProxyChooser | undefined;
   #certificates: Promise<Certificates> | undefined;
   #closed = false;
@@ -137,7 +139,9 @@ class PooledClient implements HttpClient {
   async #once(url: URL, request: HttpRequest): Promise<HttpResponse> {
     request.signal.throwIfAborted();
     const dispatcher = await this.#dispatcher(url, request.trust ?? {});
-    const guard = new Guard(request.signal, this.#timeouts);
+    const isSending = request.body !== undefined && !(request.body instanceof Uint8Array);
+    const turn = await this.#turns.take(url.origin, isSending, request.signal);
+    const guard = new Guard(request.signal, this.#timeouts, turn);
     try {
       guard.timer.arm(this.#timeouts.answerMs, "no answer came");
       const data = await dispatcher.request({
@@ -235,21 +239,23 @@ class PooledClient implements HttpClient {
   }
 }
 
-/** Ties one request to its caller's signal, its timer and its body's source, and lets go of all at its end. */
+/** Ties one request to its caller's signal, its timer, its connection and its body's source, and lets go of all at its end. */
 class Guard {
   readonly timer: StallTimer;
   readonly #caller: AbortSignal;
   readonly #timeouts: HttpTimeouts;
+  readonly #turn: Disposable;
   readonly #abort = new AbortController();
-  readonly #onAbort = (): void => this.#abort.abort(this.#caller.reason);
+  readonly #onAbort = (): void => this.#stop(this.#caller.reason);
   #failure: { readonly error: unknown } | undefined;
 
-  constructor(caller: AbortSignal, timeouts: HttpTimeouts) {
+  constructor(caller: AbortSignal, timeouts: HttpTimeouts, turn: Disposable) {
     this.#caller = caller;
     this.#timeouts = timeouts;
+    this.#turn = turn;
     caller.addEventListener("abort", this.#onAbort, { once: true });
     const shortest = Math.min(timeouts.stallMs, timeouts.answerMs);
-    this.timer = new StallTimer(shortest, (error) => this.#abort.abort(error));
+    this.timer = new StallTimer(shortest, (error) => this.#stop(error));
   }
 
   get signal(): AbortSignal {
@@ -281,6 +287,13 @@ class Guard {
   end(): void {
     this.timer[Symbol.dispose]();
     this.#caller.removeEventListener("abort", this.#onAbort);
+    this.#turn[Symbol.dispose]();
+  }
+
+  /** The connection is closed by it, whether or not anybody reads on. */
+  #stop(reason: unknown): void {
+    this.#abort.abort(reason);
+    this.#turn[Symbol.dispose]();
   }
 }
 

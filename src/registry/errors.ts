@@ -93,6 +93,24 @@ function statusHint(
   return undefined;
 }
 
+/**
+ * The same answer, its body read as far as anybody wants it of a refusal. It holds no connection then, which getting a
+ * login, often from the same host, may need.
+ */
+export async function withBodyRead(response: HttpResponse): Promise<HttpResponse> {
+  const bytes = await response.bytes(MAX_ERROR_BODY).catch(() => new Uint8Array());
+  return {
+    status: response.status,
+    url: response.url,
+    header: (name) => response.header(name),
+    body: (async function* () {
+      yield bytes;
+    })(),
+    bytes: () => Promise.resolve(bytes),
+    discard: () => Promise.resolve(),
+  };
+}
+
 /** The errors of an answer, bounded and without control characters. */
 export async function readFaults(response: HttpResponse): Promise<readonly RegistryFault[]> {
   let text: string;

@@ -168,7 +168,13 @@ async function* readFrom(
   request: RegistryRequest,
   call: Call,
 ): AsyncGenerator<Uint8Array> {
-  let position = firstByte(response, progress.offset);
+  let position: number;
+  try {
+    position = firstByte(response, progress.offset);
+  } catch (error) {
+    await response.discard();
+    throw error;
+  }
   const announced = Number(response.header("content-length") ?? Number.NaN);
   if (!Number.isNaN(announced) && position + announced > blob.size) {
     await response.discard();

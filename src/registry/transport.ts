@@ -13,7 +13,7 @@ import type { Authenticator, Authorization } from "./auth.js";
 import type { Scope } from "./challenge.js";
 import { coalesce } from "./coalesce.js";
 import type { Endpoint } from "./endpoint.js";
-import { networkError, statusError } from "./errors.js";
+import { networkError, statusError, withBodyRead } from "./errors.js";
 
 export interface RegistryRequest {
   /** For "tried to X". */
@@ -34,6 +34,11 @@ export interface RegistryRequest {
 /** A host that answers neither in TLS nor with an error within this time is asked in plain HTTP, where allowed. */
 const PROBE_MS = 5_000;
 const NO_AUTHORIZATION: Authorization = { header: undefined, credential: undefined };
+
+/** What may be another answer for somebody who logs in. Some registries hide what is private. */
+function isRefusal({ status }: HttpResponse): boolean {
+  return status === 401 || status === 403 || status === 404;
+}
 
 /** Sends requests to registries: scheme, authorisation, retries and errors. */
 export class Transport {
@@ -75,10 +80,10 @@ export class Transport {
     const isOwn = url.origin === base.origin;
     let authorization = isOwn ? await this.#authorize(request, base) : NO_AUTHORIZATION;
     let response = await this.#request(url, request, authorization);
-    if (isOwn && response.url.origin === base.origin) {
+    if (isOwn && response.url.origin === base.origin && isRefusal(response)) {
+      response = await withBodyRead(response);
       const better = await this.#better(request, base, response, authorization);
       if (better !== undefined) {
-        await response.discard();
         authorization = better;
         response = await this.#request(url, request, authorization);
       }
@@ -138,9 +143,7 @@ export class Transport {
       const header = response.header("www-authenticate");
       if (!this.#authenticator.learn(endpoint, header, tried)) return undefined;
     } else {
-      // Some registries hide what is private instead of asking who wants it.
-      const hidden = response.status === 403 || response.status === 404;
-      if (!hidden || tried.header !== undefined || tried.credential === undefined) return undefined;
+      if (tried.header !== undefined || tried.credential === undefined) return undefined;
       if (this.#authenticator.hasChallenge(endpoint)) return undefined;
       if (!(await this.#ping(endpoint, base, signal))) return undefined;
     }
@@ -215,10 +218,12 @@ export class Transport {
         return secure;
       } catch (error) {
         signal.throwIfAborted();
+        const fault = networkFault(error);
         // It does speak TLS; the request itself will say what is wrong with its certificate.
-        if (networkFault(error) === "certificate") return secure;
+        if (fault === "certificate") return secure;
         const plain = new URL(`http://${endpoint.host}`);
-        await this.#ping(endpoint, plain, signal);
+        // Something answered, and not in TLS: nothing more is learnt by asking.
+        if (fault !== "tls") await this.#ping(endpoint, plain, signal);
         return plain;
       }
     });

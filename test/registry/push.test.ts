@@ -1,3 +1,4 @@
+import { createServer } from "node:http";
 import { describe, expect, test } from "vitest";
 import { TsbuildError } from "../../src/errors.js";
 import { digestOf } from "../../src/oci/digest.js";
@@ -251,4 +252,33 @@ describe("the check before a build", () => {
       hint: "the repository org/app may have to be created first",
     });
   });
+});
+
+test("logins that come from the registry's own host are had while all its connections wait for them", async () => {
+  const valid = new Set<string>();
+  const server = createServer((request, response) => {
+    const url = new URL(request.url ?? "/", "http://127.0.0.1");
+    const { authorization = "" } = request.headers;
+    if (url.pathname === "/token") {
+      const token = url.searchParams.getAll("scope").join(" ");
+      valid.add(`Bearer ${token}`);
+      return void response.end(JSON.stringify({ token }));
+    }
+    if (valid.has(authorization)) return void response.writeHead(202, { location: "/up" }).end();
+    const challenge = `Bearer realm="http://${request.headers.host}/token",service="here"`;
+    // Nobody is told before everybody has asked.
+    setTimeout(() => response.writeHead(401, { "www-authenticate": challenge }).end("who?"), 50);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const host = `127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`;
+  try {
+    await using registry = client();
+    const names = ["one", "two", "three", "four", "five", "six"];
+    await Promise.all(names.map((name) => registry.checkPush(at(host, `${name}:1`), call())));
+    expect(valid.size).toBe(names.length);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
 });
