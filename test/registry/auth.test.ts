@@ -88,7 +88,7 @@ describe("basic", () => {
     expect(shown(error)).not.toContain("not-the-password");
     expect(shown(error)).not.toContain(Buffer.from("alice:not-the-password").toString("base64"));
     // The same credential a second time would get the same answer.
-    const asked = server.requests.map(({ headers }) => headers.authorization);
+    const asked = server.requests.map(({ headers }) => headers["authorization"]);
     expect(asked.filter((header) => header !== undefined)).toHaveLength(1);
   });
 
