@@ -1,8 +1,9 @@
 import { locate } from "../dockerfile/index.js";
 import type { Diagnostic } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
+import type { SealedLayer } from "../layer/types.js";
 import type { Tree } from "../oci/tree.js";
-import type { Image, ImageFormat } from "../oci/types.js";
+import type { Image, ImageFormat, Layer } from "../oci/types.js";
 import type { SealOptions } from "../worker/types.js";
 import type { StepId } from "./events.js";
 import type { Layers } from "./layers.js";
@@ -33,6 +34,7 @@ export function createTools({ services, at, warn, running }: ToolsInput): Tools 
   const { signal, options, plan, store, emit } = input;
   const seal = (image: Image): SealOptions =>
     sealOptions(options, live(running).compress, image.format);
+  const tell = (layers: readonly Layer[]): Promise<void> => tellOfWork(layers, input, running);
   return {
     signal,
     options,
@@ -50,18 +52,42 @@ export function createTools({ services, at, warn, running }: ToolsInput): Tools 
     blobs: (image) => Promise.all(image.layers.map((layer) => layers.blob(layer))),
     contextImage: (path) => services.filesImage(undefined, path),
     contents: (stage) => contents(stage, layers),
-    pack: (changes, image) => packSealed(changes, seal(image), input),
+    pack: async (changes, image) => {
+      void tell(image.layers);
+      const layer = await packSealed(changes, seal(image), input);
+      void tell([layer]);
+      return layer;
+    },
     run: async (image, spec) => {
       const { view, step } = live(running);
+      const allowed = tell(image.layers);
       // The root is made ready before the turn is taken: unpacking must not keep others from running.
       await view.open(image);
+      await allowed;
       using _turn = await services.steps.acquire(signal);
-      return await view.run(image, spec, seal(image), (output) =>
+      const finished = await view.run(image, spec, seal(image), (output) =>
         emit({ type: "step-output", step, ...output }),
       );
+      const sealed = async (): Promise<SealedLayer> => {
+        const layer = await finished.seal();
+        void tell([layer]);
+        return layer;
+      };
+      return { ...finished, seal: sealed };
     },
     temporaryFile: (suffix) => store.stagingPath(suffix),
   };
+}
+
+/** A refusal ends the build by itself, whether or not anybody waits for it here. */
+function tellOfWork(
+  layers: readonly Layer[],
+  { onWork }: StageServices["input"],
+  running: RunningTools | undefined,
+): Promise<void> {
+  const allowed = onWork?.(running?.compress === true ? layers : []) ?? Promise.resolve();
+  allowed.catch(() => undefined);
+  return allowed;
 }
 
 function placeOf({ span }: StageInstruction): string {

@@ -2,7 +2,7 @@ import type { FileSource, RemoteSources } from "../context/types.js";
 import type { Diagnostic, From, Instruction, StagePlan } from "../dockerfile/types.js";
 import type { Change, SealedLayer } from "../layer/types.js";
 import type { Tree } from "../oci/tree.js";
-import type { Compression, Image, ImageFormat, Platform } from "../oci/types.js";
+import type { Compression, Image, ImageFormat, Layer, Platform } from "../oci/types.js";
 import type { Registry } from "../registry/types.js";
 import type { Store } from "../store/types.js";
 import type { ExitStatus } from "../worker/sandbox/types.js";
@@ -164,6 +164,11 @@ export interface SolveInput {
   readonly warnings: readonly Diagnostic[];
   /** Started on the first call. */
   readonly worker: () => Promise<Worker>;
+  /**
+   * Hears that a layer is about to be made, with the layers below it, and then of the layer itself: those of the result
+   * alone, so there may be none. Resolves when a command may be run.
+   */
+  readonly onWork?: (layers: readonly Layer[]) => Promise<void>;
   readonly signal: AbortSignal;
   readonly emit: Emit;
 }
