@@ -4,6 +4,7 @@
 import { mkdirSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { TsbuildError, unreachable } from "./errors.js";
+import { openUses } from "./internal/in-use.js";
 import { createEmulation, type Emulation } from "./worker/emulation/emulation.js";
 import { fullMemory } from "./worker/memory-full.js";
 import { createLayerHost } from "./worker/layer-host.js";
@@ -172,6 +173,7 @@ async function open(state: State, request: Extract<Request, { op: "open" }>): Pr
       cachesDirectory: request.cachesDirectory,
       host,
       locks: state.calls.locks,
+      uses: openUses(request.staging),
       stagingPath: (suffix) => `${request.staging}/mount-${names++}${suffix}`,
       addWarnings,
     },

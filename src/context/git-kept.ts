@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { TsbuildError, unreachable } from "../errors.js";
 import { lockDirectory } from "../internal/directory-lock.js";
@@ -50,6 +50,9 @@ export async function keepCommit(
 ): Promise<KeptCommit> {
   const repository = join(directory, "repository");
   const setting = { ...outside, cwd: repository };
+  const now = new Date();
+  // By that time who cleans up knows which ones are used.
+  await utimes(directory, now, now).catch(() => undefined);
   const there = await findKept(target, setting);
   if (there !== undefined) return there;
   await using _lock = await lockDirectory(join(directory, "locks"), outside.signal);

@@ -1,7 +1,8 @@
-import { chmod, rename, rm, stat } from "node:fs/promises";
+import { chmod, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { TsbuildError, errnoOf } from "../errors.js";
 import { type Digest, hexOf } from "../oci/digest.js";
+import type { Uses } from "../internal/in-use.js";
 import { storeFailure } from "./failure.js";
 import { type HashedRead, closeUnread, readHashed, writeHashed } from "./hashed-file.js";
 import type { BlobStore } from "./types.js";
@@ -66,6 +67,7 @@ async function* readBlob(
 export function createBlobStore(
   directory: string,
   stagingPath: (suffix: string) => string,
+  uses: Uses,
 ): BlobStore {
   const blobPath = (digest: Digest): string => join(directory, hexOf(digest));
 
@@ -74,19 +76,27 @@ export function createBlobStore(
     try {
       // What is in a namespace of its own may be nobody to us. The directories keep everybody else out.
       await chmod(file, READABLE).catch(() => undefined);
+      const now = new Date();
+      await utimes(file, now, now).catch(() => undefined);
       await rename(file, path);
+      if (await uses.kept(path)) return;
     } catch (error) {
       throw storeFailure(`store blob ${digest}`, path, error);
     }
+    // Only when who took its predecessor away was killed before it could put this one back.
+    throw new TsbuildError(
+      "STORE_FAILED",
+      `tried to store blob ${digest} at ${path}: it was deleted`,
+      { hint: "another process cleaned the store up; build again" },
+    );
   };
 
   const statBlob: BlobStore["stat"] = async (digest) => {
     const path = blobPath(digest);
     try {
-      const found = await stat(path);
-      return found.isFile() ? { size: found.size } : undefined;
+      const found = await uses.use(path);
+      return found?.isFile() === true ? { size: found.size } : undefined;
     } catch (error) {
-      if (errnoOf(error) === "ENOENT") return undefined;
       throw storeFailure(`look up blob ${digest}`, path, error);
     }
   };

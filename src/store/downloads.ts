@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { mkdir, readFile, stat } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf } from "../errors.js";
 import { writeFileAtomic } from "../internal/atomic-file.js";
+import type { Uses } from "../internal/in-use.js";
 import type { Digest } from "../oci/digest.js";
 import { storeFailure } from "./failure.js";
 import { holdsContent } from "./hashed-file.js";
@@ -48,7 +49,7 @@ const MAX_HEADER = 1024;
  * One small file for each URL. It is named by the URL's hash, and the URL is not in it: addresses are signed or carry
  * tokens in their query. Two builds that write at once lose one of two records, which costs a download.
  */
-export function createDownloads(directory: string, blobs: BlobStore): Downloads {
+export function createDownloads(directory: string, blobs: BlobStore, uses: Uses): Downloads {
   const pathOf = (url: string): string =>
     join(directory, createHash("sha256").update(url).digest("hex"));
 
@@ -60,9 +61,10 @@ export function createDownloads(directory: string, blobs: BlobStore): Downloads 
   return {
     async find(url) {
       const found: DownloadRecord[] = [];
+      await uses.use(pathOf(url)).catch(() => undefined);
       for (const record of await readRecords(pathOf(url))) {
-        const there = await stat(blobs.blobPath(record.digest)).catch(() => undefined);
-        if (there?.isFile() === true && there.size === record.size) found.push(record);
+        const there = await blobs.stat(record.digest).catch(() => undefined);
+        if (there?.size === record.size) found.push(record);
       }
       return found;
     },

@@ -1,13 +1,15 @@
-import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
+import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { TsbuildError, errnoOf } from "../errors.js";
 import { writeFileAtomic } from "../internal/atomic-file.js";
+import { openUses, type Uses } from "../internal/in-use.js";
 import { type DiffId, hexOf } from "../oci/digest.js";
 import { admitTo } from "./admit.js";
 import { createBlobStore } from "./blobs.js";
 import { createDownloads } from "./downloads.js";
 import { storeFailure } from "./failure.js";
-import { abandonedStaging, createStaging } from "./staging.js";
+import { abandonedRemovals } from "./removals.js";
+import { createStaging, GIT_MARK, listStaging } from "./staging.js";
 import type { Store } from "./types.js";
 
 /** Of the layout below the root. Another number means that another tsbuild may not read what is there. */
@@ -57,10 +59,23 @@ async function directoryOf(parent: string, idMap: string): Promise<string> {
   return path;
 }
 
+/** Which repositories it will be, and how long, only those who use them know: all are marked. */
+async function useRepositories(path: string, uses: Uses): Promise<string> {
+  await makeDirectory(path);
+  await inStore("use the git repositories", path, () => uses.use(path, join(path, GIT_MARK)));
+  return path;
+}
+
+async function abandonedBelow(root: string, staging: string): Promise<readonly string[]> {
+  return [...(await listStaging(staging)).abandoned, ...(await abandonedRemovals(root))];
+}
+
 /** Renames without a flush would leave an empty index after a power cut, and nothing could tell: it has no digest. */
 async function adoptIndex(file: string, path: string): Promise<void> {
   const handle = await open(file, "r");
   try {
+    const now = new Date();
+    await handle.utimes(now, now).catch(() => undefined);
     await handle.datasync();
   } finally {
     await handle.close();
@@ -90,7 +105,8 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
   await checkVersion(root);
   for (const path of Object.values(directory)) await makeDirectory(path);
   const staging = await createStaging(directory.staging);
-  const blobs = createBlobStore(directory.blobs, staging.path);
+  const uses = openUses(staging.directory);
+  const blobs = createBlobStore(directory.blobs, staging.path, uses);
   const indexPath = (diffId: DiffId): string => join(directory.indexes, hexOf(diffId));
 
   return {
@@ -102,34 +118,31 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
     cachesDirectory: (idMap) => directoryOf(directory.caches, idMap),
     async findIndex(diffId) {
       const path = indexPath(diffId);
-      try {
-        await stat(path);
-        return path;
-      } catch (error) {
-        if (errnoOf(error) === "ENOENT") return undefined;
-        throw storeFailure(`find the index of layer ${diffId}`, path, error);
-      }
+      return inStore(`find the index of layer ${diffId}`, path, async () =>
+        (await uses.use(path)) === undefined ? undefined : path,
+      );
     },
     adoptIndex: (file, diffId) =>
-      inStore(`store the index of layer ${diffId}`, indexPath(diffId), () =>
-        adoptIndex(file, indexPath(diffId)),
-      ),
-    downloads: createDownloads(join(root, "downloads"), blobs),
-    async gitDirectory() {
-      const path = join(root, "git");
-      await makeDirectory(path);
-      return path;
-    },
+      inStore(`store the index of layer ${diffId}`, indexPath(diffId), async () => {
+        await adoptIndex(file, indexPath(diffId));
+        await uses.kept(indexPath(diffId));
+      }),
+    downloads: createDownloads(join(root, "downloads"), blobs, uses),
+    gitDirectory: () => useRepositories(join(root, "git"), uses),
     async admit(owner, idMap) {
-      const layers = await directoryOf(directory.layers, idMap);
-      const caches = await directoryOf(directory.caches, idMap);
-      const blobParent = dirname(directory.blobs);
-      const passages = [root, blobParent, ...Object.values(directory)];
-      const doors = { passages, blobs: directory.blobs, rooms: [layers, caches] };
-      await admitTo({ ...doors, staging: staging.directory }, owner);
+      const { blobs: blobDirectory, layers, caches } = directory;
+      await admitTo(
+        {
+          passages: [root, dirname(blobDirectory), ...Object.values(directory)],
+          blobs: blobDirectory,
+          rooms: [await directoryOf(layers, idMap), await directoryOf(caches, idMap)],
+          staging: staging.directory,
+        },
+        owner,
+      );
       return root;
     },
-    abandoned: () => abandonedStaging(directory.staging),
+    abandoned: () => abandonedBelow(root, directory.staging),
     [Symbol.asyncDispose]: () => staging[Symbol.asyncDispose](),
   };
 }

@@ -1,6 +1,7 @@
 import { chmodSync, closeSync, constants, fstatSync, mkdirSync, openSync } from "node:fs";
 import { renameSync, statSync, utimesSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Uses } from "../internal/in-use.js";
 import { errnoOf, messageOf, TsbuildError } from "../errors.js";
 import { fillFromSeed, type SeedTools } from "./made-mounts-seed.js";
 import { chownMapped } from "./made-mounts-owner.js";
@@ -20,6 +21,8 @@ export interface CacheTools extends SeedTools {
   /** Absent: no store keeps caches. */
   readonly cachesDirectory: string | undefined;
   readonly locks: LockCalls;
+  /** Of what the store holds. */
+  readonly uses: Uses;
 }
 
 /** Caches that a step may use until this is disposed. */
@@ -51,6 +54,7 @@ export async function leaseCaches(
       if (first === undefined) continue;
       const sharing = strictest(same);
       const directory = directoryOf(first, tools);
+      await keep(directory, tools.uses);
       const { slot, lock } = await takeSlot({ directory, sharing, locks: tools.locks }, signal);
       if (lock !== undefined) locks.push(lock);
       paths.set(key, slot);
@@ -83,6 +87,12 @@ function directoryOf({ key, target }: CacheMount, { cachesDirectory }: CacheTool
     throw new TsbuildError("INTERNAL", `tried to mount ${target}: no store keeps caches`);
   }
   return `${cachesDirectory}/${key}`;
+}
+
+/** Until then it may be deleted by who cleans up, and with it the lock. */
+async function keep(directory: string, uses: Uses): Promise<void> {
+  do mkdirSync(directory, { recursive: true, mode: 0o700 });
+  while ((await uses.use(directory)) === undefined);
 }
 
 interface Wanted {

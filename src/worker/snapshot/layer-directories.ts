@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { Stats } from "node:fs";
 import { mkdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, messageOf, TsbuildError } from "../../errors.js";
@@ -10,7 +11,7 @@ import { hidesLayersBelow, markRootImplied } from "./root-state.js";
 import type { SnapshotTools } from "./tools.js";
 
 /** Bytes of a blob. Unpacking this much takes some 50 ms, starting a thread that hashes beside it some 20 ms. */
-const WORTH_A_THREAD = 4 * 1024 * 1024;
+export const WORTH_A_THREAD = 4 * 1024 * 1024;
 
 /** A layer as a lower directory. */
 export interface LayerDirectory {
@@ -18,6 +19,8 @@ export interface LayerDirectory {
   readonly diffId: DiffId;
   /** Nothing of the layers below it is visible. */
   readonly hidesBelow: boolean;
+  /** It is a filesystem of its own. */
+  readonly isMount?: true;
 }
 
 /** What a layer stands on. */
@@ -44,7 +47,14 @@ export interface SealedUpperDirectory {
   readonly below: Below;
 }
 
-export function openLayerDirectories(tools: SnapshotTools): LayerDirectories {
+/** Layers that become lower directories in another way. */
+export interface OtherLayers {
+  /** `undefined`: the layer has to be unpacked. Not to be called for one layer twice at a time. */
+  find(wanted: Wanted, signal: AbortSignal): Promise<LayerDirectory | undefined>;
+}
+
+/** @param others Asked before a layer is unpacked. */
+export function openLayerDirectories(tools: SnapshotTools, others?: OtherLayers): LayerDirectories {
   const last = new Map<DiffId, Promise<unknown>>();
   const inMemory: InMemory = new Map();
   return {
@@ -53,7 +63,7 @@ export function openLayerDirectories(tools: SnapshotTools): LayerDirectories {
       const before = last.get(layer.diffId) ?? Promise.resolve();
       const made = before
         .catch(() => undefined)
-        .then(() => findOrUnpack(tools, inMemory, { layer, below }, signal));
+        .then(() => findOrUnpack(tools, { inMemory, others }, { layer, below }, signal));
       last.set(layer.diffId, made);
       try {
         return await made;
@@ -68,6 +78,11 @@ export function openLayerDirectories(tools: SnapshotTools): LayerDirectories {
       return settle(tools, path, hexOf(blob.diffId), blob.diffId);
     },
   };
+}
+
+interface Sources {
+  readonly inMemory: InMemory;
+  readonly others: OtherLayers | undefined;
 }
 
 /** Directories that did not get into the store, by the names that they would have there. */
@@ -116,14 +131,14 @@ function isRefusedWhiteout(error: unknown): boolean {
  * A layer whose tar lacks directories that its entries stand in cannot be shared by its own name alone: these
  * directories have to look like those of the layers below, here, or they would mask them.
  */
-function chainName(layer: LayerBlob, below: Below): string {
+export function chainName(layer: LayerBlob, below: Below): string {
   const chain = [layer.diffId, ...below.diffIds].join("\n");
   return `chain-${createHash("sha256").update(chain).digest("hex")}`;
 }
 
 async function findOrUnpack(
   tools: SnapshotTools,
-  inMemory: InMemory,
+  { inMemory, others }: Sources,
   wanted: Wanted,
   signal: AbortSignal,
 ): Promise<LayerDirectory> {
@@ -132,7 +147,7 @@ async function findOrUnpack(
     const known = inMemory.get(name);
     if (known !== undefined) return known;
     const path = join(tools.options.layersDirectory, name);
-    if (await exists(path)) return describe(tools, path, layer.diffId);
+    if ((await use(tools, path)) !== undefined) return describe(tools, path, layer.diffId);
   }
   try {
     const directory = tools.stagingPath(".layer");
@@ -150,7 +165,7 @@ async function findOrUnpack(
 }
 
 /** A layer, and what it is for. */
-interface Wanted {
+export interface Wanted {
   readonly layer: LayerBlob;
   readonly below: Below;
 }
@@ -209,7 +224,7 @@ export async function unpack(
 }
 
 /** Whoever opens the file says what is wrong with it. */
-async function sizeOf(path: string): Promise<number> {
+export async function sizeOf(path: string): Promise<number> {
   return stat(path).then(
     ({ size }) => size,
     () => 0,
@@ -226,7 +241,6 @@ export function visiblePaths(layers: readonly LayerDirectory[]): readonly string
   return [...new Set(shown.map(({ path }) => path))];
 }
 
-/** Puts a finished directory where others find it. If another build was faster, its directory holds the same. */
 async function settle(
   tools: SnapshotTools,
   directory: string,
@@ -234,6 +248,16 @@ async function settle(
   diffId: DiffId,
 ): Promise<LayerDirectory> {
   const path = join(tools.options.layersDirectory, name);
+  await putInPlace(tools, directory, path);
+  return describe(tools, path, diffId);
+}
+
+/** Puts a finished directory where others find it. If another build was faster, its directory holds the same. */
+export async function putInPlace(
+  tools: SnapshotTools,
+  directory: string,
+  path: string,
+): Promise<void> {
   try {
     await rename(directory, path);
   } catch (error) {
@@ -242,21 +266,19 @@ async function settle(
       throw new TsbuildError(
         "STORE_FAILED",
         `tried to keep a layer as ${path}: ${messageOf(error)}`,
-        {
-          cause: error,
-        },
+        { cause: error },
       );
     }
     await discard(tools, directory);
   }
-  return describe(tools, path, diffId);
 }
 
-function describe(tools: SnapshotTools, path: string, diffId: DiffId): LayerDirectory {
+/** What a directory that is a layer says of itself. */
+export function describe(tools: SnapshotTools, path: string, diffId: DiffId): LayerDirectory {
   return { path, diffId, hidesBelow: hidesLayersBelow(tools.calls, path) };
 }
 
-async function exists(path: string): Promise<boolean> {
+export async function exists(path: string): Promise<boolean> {
   try {
     await stat(path);
     return true;

@@ -1,3 +1,4 @@
+import type { Uses } from "../../internal/in-use.js";
 import type { DiffId } from "../../oci/digest.js";
 import type { LayerHostOptions } from "../layer-host-types.js";
 import type { FileCalls } from "../linux/files.js";
@@ -11,6 +12,8 @@ export interface SnapshotTools {
   readonly options: LayerHostOptions;
   readonly threads: RootThreads;
   readonly calls: FileCalls;
+  /** Of what the store holds. */
+  readonly uses: Uses;
   /** A name in the staging directory that was never used. */
   stagingPath(suffix: string): string;
   /** The same on the filesystem that takes upper directories. */

@@ -1,0 +1,169 @@
+import { type Stats } from "node:fs";
+import { lstat, readFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { namesIn, REMOVED } from "./removals.js";
+import { GIT_MARK, listStaging, type LivingBuild } from "./staging.js";
+
+/** What a store holds, by what it is for. */
+export const STORE_KINDS = [
+  "blobs",
+  "layers",
+  "indexes",
+  "caches",
+  "records",
+  "stat",
+  "downloads",
+  "git",
+  "staging",
+  "other",
+] as const;
+export type StoreKind = (typeof STORE_KINDS)[number];
+
+/** One thing that comes and goes as a whole. */
+export interface StoreThing {
+  readonly kind: StoreKind;
+  /** What it is called in lists: a digest, or the path below the kind's directory. */
+  readonly name: string;
+  readonly path: string;
+  /** A directory. */
+  readonly isTree: boolean;
+  /** Of layers and cache mounts, whose files' owners on disk it decides. */
+  readonly idMap?: string;
+  /** The file whose time tells of its use, where that is not its own. */
+  readonly mark?: string;
+}
+
+/** What tells one state of a thing from another. */
+export interface ThingState {
+  /** Milliseconds since 1970, of the last use. */
+  readonly lastUsed: number;
+  /** Changes whenever the thing is used, or another one takes its place. */
+  readonly token: string;
+}
+
+/** A layer's mark is beside it: its own time is that of the image's root directory. */
+export const LAYER_MARK = ".used";
+const HEX = /^[0-9a-f]{64}$/;
+/** Of one that is being written, and renamed then. */
+const TEMPORARY = /\.tsbuild-/;
+
+/** Everything in the store but what is of living builds. Never fails: what cannot be listed is left out. */
+export async function listThings(root: string): Promise<readonly StoreThing[]> {
+  const { abandoned } = await listStaging(join(root, "staging"));
+  const staging = abandoned.map((path) => thing("staging", basename(path), path, true));
+  const [blobs, indexes, records, stats, downloads] = await Promise.all([
+    filesIn("blobs", join(root, "blobs", "sha256")),
+    filesIn("indexes", join(root, "indexes")),
+    filesBelow("records", join(root, "records")),
+    filesBelow("stat", join(root, "stat")),
+    filesIn("downloads", join(root, "downloads")),
+  ]);
+  const layers = await treesOf("layers", root);
+  const caches = await treesOf("caches", root);
+  const git = await repositories(root);
+  return [...staging, ...records, ...stats, ...downloads, ...indexes, ...caches, ...git].concat(
+    layers,
+    blobs,
+  );
+}
+
+function thing(kind: StoreKind, name: string, path: string, isTree = false): StoreThing {
+  return { kind, name, path, isTree };
+}
+
+async function filesIn(kind: StoreKind, directory: string): Promise<StoreThing[]> {
+  return (await namesIn(directory))
+    .filter((name) => !TEMPORARY.test(name))
+    .map((name) => thing(kind, HEX.test(name) ? `sha256:${name}` : name, join(directory, name)));
+}
+
+/** Files in directories, as deep as there are any. */
+async function filesBelow(kind: StoreKind, directory: string): Promise<StoreThing[]> {
+  const found: StoreThing[] = [];
+  const ahead = [""];
+  for (let at = ahead.pop(); at !== undefined; at = ahead.pop()) {
+    for (const name of await namesIn(join(directory, at))) {
+      const below = join(at, name);
+      const path = join(directory, below);
+      const stats = await lstat(path).catch(() => undefined);
+      if (stats?.isDirectory() === true) ahead.push(below);
+      else if (stats !== undefined && !TEMPORARY.test(name)) found.push(thing(kind, below, path));
+    }
+  }
+  return found;
+}
+
+/** Unpacked layers or cache mounts, of every id map. */
+async function treesOf(kind: "layers" | "caches", root: string): Promise<StoreThing[]> {
+  const found: StoreThing[] = [];
+  for (const idMap of await namesIn(join(root, kind))) {
+    const parent = join(root, kind, idMap);
+    for (const name of await namesIn(parent)) {
+      if (name.startsWith(REMOVED) || name.endsWith(LAYER_MARK)) continue;
+      const path = join(parent, name);
+      const mark = kind === "layers" ? { mark: `${path}${LAYER_MARK}` } : {};
+      found.push({ ...thing(kind, `${idMap}/${name}`, path, true), idMap, ...mark });
+    }
+  }
+  return found;
+}
+
+async function repositories(root: string): Promise<StoreThing[]> {
+  const parent = join(root, "git");
+  return (await namesIn(parent))
+    .filter((name) => name !== GIT_MARK && !name.startsWith(REMOVED))
+    .map((name) => ({
+      ...thing("git", name, join(parent, name), true),
+      mark: join(parent, GIT_MARK),
+    }));
+}
+
+/** As it is now; `undefined` when it is gone. */
+export async function stateOf(one: StoreThing): Promise<ThingState | undefined> {
+  const own = await lstat(one.path).catch(() => undefined);
+  if (own === undefined) return undefined;
+  const mark = one.mark === undefined ? undefined : await markOf(one.mark);
+  const token = [own.ino, one.kind === "layers" ? "" : own.mtimeMs, mark?.mtimeMs ?? ""].join(" ");
+  return { lastUsed: lastUse(one, own, mark), token };
+}
+
+async function markOf(path: string): Promise<Stats | undefined> {
+  return lstat(path).catch(() => undefined);
+}
+
+function lastUse({ kind }: StoreThing, own: Stats, mark: Stats | undefined): number {
+  // A layer's own times are the image's; it got its name when it was made.
+  if (kind === "layers") return mark?.mtimeMs ?? own.ctimeMs;
+  return own.mtimeMs;
+}
+
+/**
+ * Whether a build that lives may be using it: one that was there before the last use. @param states Of git's repositories
+ * the mark is that of all of them.
+ */
+export async function isInUse(
+  one: StoreThing,
+  { lastUsed }: ThingState,
+  living: readonly LivingBuild[],
+): Promise<boolean> {
+  const oldest = Math.min(...living.map(({ began }) => began));
+  if (lastUsed >= oldest) return true;
+  if (one.kind !== "git" || one.mark === undefined) return false;
+  return ((await markOf(one.mark))?.mtimeMs ?? 0) >= oldest;
+}
+
+/** What a record refers to; a later version's may have more. `undefined` when it is none. */
+export async function referencesOf(
+  record: string,
+): Promise<readonly { readonly digest: string; readonly diffId: string }[] | undefined> {
+  try {
+    const { layers } = JSON.parse(await readFile(record, "utf8")) as { readonly layers?: unknown };
+    if (!Array.isArray(layers)) return undefined;
+    return layers.flatMap((layer: unknown) => {
+      const { digest, diffId } = layer as Record<string, unknown>;
+      return typeof digest === "string" && typeof diffId === "string" ? [{ digest, diffId }] : [];
+    });
+  } catch {
+    return undefined;
+  }
+}

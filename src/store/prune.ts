@@ -1,0 +1,230 @@
+import { rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { messageOf } from "../errors.js";
+import { lockDirectory } from "../internal/directory-lock.js";
+import { KEEP_ALL, whileTaking } from "../internal/in-use.js";
+import {
+  isInUse,
+  LAYER_MARK,
+  referencesOf,
+  stateOf,
+  type StoreKind,
+  type StoreThing,
+} from "./contents.js";
+import { storeFailure } from "./failure.js";
+import { moveAway, putBack } from "./removals.js";
+import { removeTree } from "./remove-tree.js";
+import { listStaging } from "./staging.js";
+import { type MeasuredThing, measureStore, type Namespaces, writeLedger } from "./usage.js";
+
+/** What may go. Nothing that a living build uses ever does; what dead ones left always does. */
+export interface PrunePolicy {
+  /** Bytes that may stay; of more, what was not used for longest goes. Absent: all that the rest allows goes. */
+  readonly keepBytes?: (bytes: number) => Promise<number>;
+  /** Milliseconds: only what was not used for so long. */
+  readonly olderThanMs?: number;
+  /** Only these. */
+  readonly kinds?: ReadonlySet<StoreKind>;
+}
+
+export interface PruneOptions {
+  readonly policy: PrunePolicy;
+  readonly namespaces: Namespaces;
+  /** The staging directory of the store that this process has open; what is moved away goes through it. */
+  readonly staging: string;
+  /** Whether a build goes on with that staging directory. */
+  readonly isBuilding: boolean;
+  readonly dryRun: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** What went, or would go. */
+export interface Pruned {
+  readonly removed: readonly MeasuredThing[];
+  /** What the store takes after that. */
+  readonly bytesLeft: number;
+  /** What could not be deleted, one sentence each; the next time it is tried again. */
+  readonly problems: readonly string[];
+}
+
+/** Renames between two looks at who lives: builds that begin to use something wait for them. */
+const AT_ONCE = 64;
+
+/**
+ * Deletes what was not used for longest. Several builds, and several of these, may go on meanwhile; one that is killed
+ * leaves nothing half there. @throws TsbuildError STORE_FAILED, ABORTED's reason
+ */
+export async function pruneStore(root: string, options: PruneOptions): Promise<Pruned> {
+  const { policy, namespaces, staging, isBuilding, dryRun, signal } = options;
+  await using _lock = await lockOf(root, signal);
+  const own = isBuilding ? {} : { own: staging };
+  const things = await measureStore(root, { namespaces, ...own, signal });
+  const total = things.reduce((sum, { bytes }) => sum + bytes, 0);
+  const dependents = policy.kinds === undefined ? new Map() : await recordsByBlob(things);
+  const removal = new Removal(root, options, dependents);
+  const leftovers = things.filter(({ isLeftover }) => isLeftover);
+  if (policy.kinds?.has("staging") ?? true) await removal.remove(leftovers);
+  const keep = (await policy.keepBytes?.(total)) ?? 0;
+  const queue = candidates(things, policy);
+  while (queue.length > 0 && total - removal.bytes > keep) {
+    signal.throwIfAborted();
+    const batch: MeasuredThing[] = [];
+    let left = total - removal.bytes;
+    while (batch.length < AT_ONCE && left > keep) {
+      const next = queue.shift();
+      if (next === undefined) break;
+      batch.push(next);
+      left -= next.bytes;
+    }
+    await removal.take(batch);
+  }
+  await removal.end();
+  const { removed, problems } = removal;
+  const left = things.filter((one) => !removed.has(one));
+  if (!dryRun) await writeLedger(root, left);
+  return { removed: [...removed], problems, bytesLeft: total - removal.bytes };
+}
+
+/** One at a time. */
+async function lockOf(root: string, signal: AbortSignal): Promise<AsyncDisposable> {
+  const path = join(root, "prune-lock");
+  try {
+    return await lockDirectory(path, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw storeFailure("take the lock of those who clean up", path, error);
+  }
+}
+
+/** Smaller things first where all else is equal: a record goes before what it refers to. */
+const ORDER: readonly StoreKind[] = ["records", "stat", "downloads", "indexes", "layers", "caches"];
+
+function candidates(
+  things: readonly MeasuredThing[],
+  { kinds, olderThanMs }: PrunePolicy,
+): MeasuredThing[] {
+  const latest = olderThanMs === undefined ? Infinity : Date.now() - olderThanMs;
+  const rank = ({ kind }: StoreThing): number => (ORDER.indexOf(kind) + ORDER.length) % 7;
+  return things
+    .filter(
+      ({ kind, isLeftover, isInUse: used, lastUsed }) =>
+        kind !== "staging" &&
+        !isLeftover &&
+        !used &&
+        (kinds?.has(kind) ?? true) &&
+        lastUsed <= latest,
+    )
+    .toSorted((a, b) => a.lastUsed - b.lastUsed || rank(a) - rank(b));
+}
+
+type Dependents = ReadonlyMap<string, readonly MeasuredThing[]>;
+
+async function recordsByBlob(things: readonly MeasuredThing[]): Promise<Dependents> {
+  const found = new Map<string, MeasuredThing[]>();
+  for (const one of things) {
+    if (one.kind !== "records") continue;
+    for (const { digest } of (await referencesOf(one.path)) ?? []) {
+      found.set(digest, [...(found.get(digest) ?? []), one]);
+    }
+  }
+  return found;
+}
+
+/** Moves things out of everybody's sight, and then deletes them. */
+class Removal {
+  readonly removed = new Set<MeasuredThing>();
+  readonly problems: string[] = [];
+  /** Of what was removed. */
+  bytes = 0;
+  readonly #root: string;
+  readonly #options: PruneOptions;
+  readonly #dependents: Dependents;
+  /** What belongs to other ids, by the id map. */
+  readonly #stubborn = new Map<string, string[]>();
+
+  constructor(root: string, options: PruneOptions, dependents: Dependents) {
+    this.#root = root;
+    this.#options = options;
+    this.#dependents = dependents;
+  }
+
+  /** Deletes what nobody uses. */
+  async remove(things: readonly MeasuredThing[]): Promise<void> {
+    for (const one of things) {
+      if (!this.#options.dryRun) await this.#delete(one.path, one);
+      this.#count(one);
+    }
+  }
+
+  /** Takes those that still are what they were when they were measured. */
+  async take(things: readonly MeasuredThing[]): Promise<void> {
+    const withRecords = things.flatMap((one) =>
+      one.kind === "blobs" ? [...(this.#dependents.get(one.name) ?? []), one] : [one],
+    );
+    const all = [...new Set(withRecords)].filter((one) => !this.removed.has(one));
+    if (this.#options.dryRun) {
+      for (const one of all) this.#count(one);
+      return;
+    }
+    const taken = await whileTaking(this.#root, () => this.#move(all));
+    for (const { one, away } of taken) {
+      if (one.kind === "layers") await rm(`${one.path}${LAYER_MARK}`, { force: true });
+      await this.#delete(away, one);
+      this.#count(one);
+    }
+  }
+
+  /** Deletes what only a namespace's ids may. */
+  async end(): Promise<void> {
+    for (const [idMap, paths] of this.#stubborn) {
+      await this.#options.namespaces.remove(idMap, paths, this.#options.signal);
+      for (const path of paths) {
+        if ((await stat(path).catch(() => undefined)) === undefined) continue;
+        this.problems.push(`${path} belongs to other users and could not be deleted`);
+      }
+    }
+  }
+
+  async #move(
+    things: readonly MeasuredThing[],
+  ): Promise<readonly { readonly one: MeasuredThing; readonly away: string }[]> {
+    const { staging, isBuilding } = this.#options;
+    const states = await Promise.all(things.map((one) => stateOf(one)));
+    // After the times, so that who began later than this list cannot have been seen in them.
+    const all = (await listStaging(join(this.#root, "staging"))).living;
+    const living = isBuilding ? all : all.filter(({ directory }) => directory !== staging);
+    for (const { directory } of living) {
+      if ((await stat(join(directory, KEEP_ALL)).catch(() => undefined)) !== undefined) return [];
+    }
+    const taken: { readonly one: MeasuredThing; readonly away: string }[] = [];
+    for (const [at, one] of things.entries()) {
+      const before = states[at];
+      if (before === undefined || (await isInUse(one, before, living))) continue;
+      try {
+        const away = await moveAway(one.path, one.isTree, staging);
+        const after = await stateOf({ ...one, path: away });
+        if (after?.token === before.token) taken.push({ one, away });
+        else await putBack(one.path, away, one.isTree);
+      } catch (error) {
+        this.problems.push(`${one.path} could not be moved away: ${messageOf(error)}`);
+      }
+    }
+    return taken;
+  }
+
+  async #delete(path: string, { idMap, isTree }: StoreThing): Promise<void> {
+    if (!isTree) {
+      // What cannot be deleted goes with the staging directory.
+      await rm(path, { force: true }).catch(() => undefined);
+      return;
+    }
+    if (await removeTree(path)) return;
+    const ids = idMap ?? "";
+    this.#stubborn.set(ids, [...(this.#stubborn.get(ids) ?? []), path]);
+  }
+
+  #count(one: MeasuredThing): void {
+    this.removed.add(one);
+    this.bytes += one.bytes;
+  }
+}

@@ -1,0 +1,233 @@
+import { lstat, readFile, statfs } from "node:fs/promises";
+import { basename, join, relative } from "node:path";
+import { writeFileAtomic } from "../internal/atomic-file.js";
+import { allocatedBytes, type DiskUsage, measureTree } from "../internal/disk-usage.js";
+import {
+  isInUse,
+  listThings,
+  referencesOf,
+  stateOf,
+  type StoreThing,
+  type ThingState,
+} from "./contents.js";
+import { abandonedRemovals } from "./removals.js";
+import { listStaging, type LivingBuild } from "./staging.js";
+
+/** Does for the store what takes the ids of a namespace. */
+export interface Namespaces {
+  /** One answer for each path; `undefined`: no namespace with these ids can be had. */
+  measure(
+    idMap: string,
+    paths: readonly string[],
+    signal: AbortSignal,
+  ): Promise<readonly DiskUsage[] | undefined>;
+  remove(idMap: string, paths: readonly string[], signal: AbortSignal): Promise<void>;
+}
+
+/** A thing with its size. */
+export interface MeasuredThing extends StoreThing, ThingState {
+  /** Allocated on the disk. */
+  readonly bytes: number;
+  /** A build that lives may be using it. */
+  readonly isInUse: boolean;
+  /** Part of it could not be read. */
+  readonly isPartial: boolean;
+  /** Left behind by a process that is dead: of no use to anybody. */
+  readonly isLeftover: boolean;
+}
+
+export interface MeasureOptions {
+  readonly namespaces: Namespaces;
+  /** A staging directory that counts as nobody's: of whoever asks, and builds nothing. */
+  readonly own?: string;
+  readonly signal: AbortSignal;
+}
+
+/** Sizes of trees that cost time to measure, from when they were last measured, and the sum. */
+interface Ledger {
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  /** Bytes that the store took then. */
+  readonly bytes: number;
+  /** Bytes of its filesystem that were taken then, by whomever. */
+  readonly diskUsed: number;
+  /** By path: what it was, and its bytes. */
+  readonly trees: Readonly<Record<string, readonly [token: string, bytes: number]>>;
+}
+
+const LEDGER = "usage.json";
+
+/**
+ * Everything in the store with its size and last use. What a record refers to was used when the record was. Layers that
+ * were measured before are not measured again: nothing changes them.
+ */
+export async function measureStore(
+  root: string,
+  { namespaces, own, signal }: MeasureOptions,
+): Promise<readonly MeasuredThing[]> {
+  const ledger = await readLedger(root);
+  const staging = await listStaging(join(root, "staging"));
+  const living = staging.living.filter(({ directory }) => directory !== own);
+  const context: Measuring = { root, ledger, living, namespaces, signal };
+  const found: MeasuredThing[] = [];
+  const closed = new Map<string, MeasuredThing[]>();
+  for (const one of await listThings(root)) {
+    signal.throwIfAborted();
+    const measured = await measure(one, context);
+    if (measured === undefined) continue;
+    const isClosed = measured.isPartial && measured.idMap !== undefined;
+    if (!isClosed) found.push(measured);
+    else closed.set(one.idMap ?? "", [...(closed.get(one.idMap ?? "") ?? []), measured]);
+  }
+  for (const [idMap, things] of closed) found.push(...(await fromInside(idMap, things, context)));
+  found.push(...(await leftovers(staging.abandoned, context)));
+  for (const { directory } of living) {
+    const name = basename(directory);
+    const one: StoreThing = { kind: "staging", name, path: directory, isTree: true };
+    const measured = await measure(one, context);
+    if (measured !== undefined) found.push({ ...measured, isInUse: true });
+  }
+  return usedByRecords(found, living);
+}
+
+interface Measuring {
+  readonly root: string;
+  readonly ledger: Ledger | undefined;
+  readonly living: readonly LivingBuild[];
+  readonly namespaces: Namespaces;
+  readonly signal: AbortSignal;
+}
+
+async function measure(
+  one: StoreThing,
+  { root, ledger, living, signal }: Measuring,
+): Promise<MeasuredThing | undefined> {
+  const state = await stateOf(one);
+  if (state === undefined) return undefined;
+  const used = await isInUse(one, state, living);
+  const known = ledger?.trees[relative(root, one.path)];
+  const isKnown = known !== undefined && known[0] === memoOf(one, state) && !used;
+  const usage = isKnown ? { bytes: known[1], isPartial: false } : await sizeOf(one, signal);
+  const { bytes, isPartial } = usage;
+  return { ...one, ...state, bytes, isPartial, isInUse: used, isLeftover: false };
+}
+
+async function sizeOf(one: StoreThing, signal: AbortSignal): Promise<Omit<DiskUsage, "entries">> {
+  if (one.isTree) return measureTree(one.path, signal);
+  const found = await lstat(one.path).catch(() => undefined);
+  return { bytes: found === undefined ? 0 : allocatedBytes(found), isPartial: false };
+}
+
+/** A layer never changes; its use does. */
+function memoOf({ kind }: StoreThing, { token }: ThingState): string {
+  return kind === "layers" ? (token.split(" ")[0] ?? "") : token;
+}
+
+/** Sizes of what only the ids of a namespace may read. */
+async function fromInside(
+  idMap: string,
+  things: readonly MeasuredThing[],
+  { namespaces, signal }: Measuring,
+): Promise<readonly MeasuredThing[]> {
+  const paths = things.map(({ path }) => path);
+  const sizes = await namespaces.measure(idMap, paths, signal);
+  return things.map((one, at) => {
+    const { bytes, isPartial } = sizes?.[at] ?? one;
+    return { ...one, bytes, isPartial };
+  });
+}
+
+async function leftovers(
+  staging: readonly string[],
+  context: Measuring,
+): Promise<readonly MeasuredThing[]> {
+  const found: MeasuredThing[] = [];
+  for (const path of [...staging, ...(await abandonedRemovals(context.root))]) {
+    const below = relative(context.root, path).split("/");
+    const idMap = below.length === 3 ? { idMap: below[1] ?? "" } : {};
+    const one = { kind: "staging", name: below.join("/"), path, isTree: true, ...idMap } as const;
+    const measured = await measure(one, context);
+    if (measured !== undefined) found.push({ ...measured, isInUse: false, isLeftover: true });
+  }
+  return found;
+}
+
+/** Without its layers a record says nothing, and blobs are only opened when a step needs their files. */
+async function usedByRecords(
+  things: readonly MeasuredThing[],
+  living: readonly LivingBuild[],
+): Promise<readonly MeasuredThing[]> {
+  const used = new Map<string, number>();
+  for (const { kind, path, lastUsed } of things) {
+    if (kind !== "records") continue;
+    for (const { digest, diffId } of (await referencesOf(path)) ?? []) {
+      for (const name of [`blobs ${digest}`, `indexes ${diffId}`]) {
+        used.set(name, Math.max(used.get(name) ?? 0, lastUsed));
+      }
+    }
+  }
+  const oldest = Math.min(...living.map(({ began }) => began));
+  return things.map((one) => {
+    const lastUsed = Math.max(one.lastUsed, used.get(`${one.kind} ${one.name}`) ?? 0);
+    return lastUsed === one.lastUsed
+      ? one
+      : { ...one, lastUsed, isInUse: one.isInUse || lastUsed >= oldest };
+  });
+}
+
+/** Remembers sizes, and the sum, for {@link estimateBytes}. Never fails: it only saves time. */
+export async function writeLedger(root: string, things: readonly MeasuredThing[]): Promise<void> {
+  const trees: Record<string, readonly [string, number]> = {};
+  for (const one of things) {
+    const isKept = one.kind === "layers" || (one.kind === "caches" && !one.isInUse);
+    if (isKept && !one.isPartial) trees[relative(root, one.path)] = [memoOf(one, one), one.bytes];
+  }
+  const bytes = things.reduce((sum, one) => sum + one.bytes, 0);
+  const ledger: Ledger = { at: Date.now(), bytes, diskUsed: (await diskOf(root)).used, trees };
+  await writeFileAtomic(join(root, LEDGER), `${JSON.stringify(ledger)}\n`, 0o600).catch(
+    () => undefined,
+  );
+}
+
+async function readLedger(root: string): Promise<Ledger | undefined> {
+  try {
+    const value: unknown = JSON.parse(await readFile(join(root, LEDGER), "utf8"));
+    const { at, bytes, diskUsed, trees } = value as Partial<Ledger>;
+    const isLedger = [at, bytes, diskUsed].every((field) => typeof field === "number");
+    return isLedger && typeof trees === "object" ? (value as Ledger) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the store takes, from two system calls. */
+export interface Estimate {
+  /** Milliseconds since 1970: when it was last measured. */
+  readonly at: number;
+  /** Bytes then. */
+  readonly measured: number;
+  /** Bytes that it may have gained since: as much as its filesystem has. */
+  readonly growth: number;
+}
+
+/** `undefined`: it was never measured. */
+export async function estimateBytes(root: string): Promise<Estimate | undefined> {
+  const ledger = await readLedger(root);
+  if (ledger === undefined) return undefined;
+  const growth = Math.max(0, (await diskOf(root)).used - ledger.diskUsed);
+  return { at: ledger.at, measured: ledger.bytes, growth };
+}
+
+/** Bytes of a filesystem. */
+export interface Disk {
+  readonly total: number;
+  readonly used: number;
+  /** To this user. */
+  readonly free: number;
+}
+
+/** Of the filesystem that a path is on. Throws the system's own error. */
+export async function diskOf(path: string): Promise<Disk> {
+  const { bsize, blocks, bfree, bavail } = await statfs(path);
+  return { total: blocks * bsize, used: (blocks - bfree) * bsize, free: bavail * bsize };
+}
