@@ -11,7 +11,7 @@ async function serve(port: NonNullable<typeof parentPort>): Promise<void> {
   try {
     // A thread that hashes needs none of it.
     const { openRootWork } = await import("./root-work.js");
-    const work = openRootWork();
+    const work = openRootWork(process.argv[2]);
     port.on("message", (request: RootRequest) => {
       if (request.type === "abort") {
         abort.abort();

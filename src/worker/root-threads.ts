@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { ERROR_CODES, type ErrorCode, TsbuildError } from "../errors.js";
 import { entryPath } from "../internal/entry.js";
+import { addonArguments } from "./linux/libc.js";
 import { startHashThread } from "./root-hash.js";
 import type { RootFailure, RootJobs, RootReply, RootRequest } from "./root-jobs.js";
 
@@ -105,6 +106,7 @@ class Threads implements RootThreads {
     const thread = new Worker(this.#file, {
       // The defaults of the process may name files to load, which are outside of the roots.
       execArgv: [],
+      argv: addonArguments(),
       resourceLimits: HEAP,
     });
     this.#all.add(thread);

@@ -56,8 +56,10 @@ interface Place extends ConfinedPlace {
 }
 
 /** What the thread does with a job. It is outside of every root before and after each. */
-export function openRootWork(): (job: RootJob, signal: AbortSignal) => Promise<WorkResult> {
-  const libc = loadLibc();
+export function openRootWork(
+  addon?: string,
+): (job: RootJob, signal: AbortSignal) => Promise<WorkResult> {
+  const libc = loadLibc(addon);
   const door = openRootDoor({
     process: openProcessCalls(libc),
     mounts: openMountCalls(libc),

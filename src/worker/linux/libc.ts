@@ -1,5 +1,5 @@
+import { createRequire } from "node:module";
 import { constants } from "node:os";
-import koffi from "koffi";
 
 /** What may cross into C: numbers, 64-bit numbers, text, buffers, and null-terminated lists of text. */
 export type CValue = number | bigint | string | null | Uint8Array | readonly (string | null)[];
@@ -9,6 +9,9 @@ export type CFunction = (...values: readonly CValue[]) => number;
 
 /** A C function as it is: its caller looks at the result, and asks for the errno before it calls anything else. */
 export type BareFunction = (...values: readonly CValue[]) => number | bigint;
+
+/** What is used of koffi. Its machine code alone has it too. */
+type Koffi = Pick<typeof import("koffi"), "load" | "errno">;
 
 /** The C library of this process. Made once per process or thread and handed on: loading takes about 10 ms. */
 export interface Libc {
@@ -37,7 +40,9 @@ export class SystemCallError extends Error {
   }
 }
 
-export function loadLibc(): Libc {
+/** @param addon Of {@link addonArguments}. To look for it takes four times as long as to load it. */
+export function loadLibc(addon?: string): Libc {
+  const koffi = createRequire(import.meta.url)(addon ?? "koffi") as Koffi;
   const library = koffi.load(null);
   const checked =
     (name: string, call: (...values: readonly CValue[]) => unknown): CFunction =>
@@ -60,6 +65,17 @@ export function loadLibc(): Libc {
       return checked(name, (...values) => call(number, ...values));
     },
   };
+}
+
+/**
+ * Arguments for a process or thread that hands the first one on to {@link loadLibc}: where this one, which has called
+ * that, has koffi's machine code from.
+ */
+export function addonArguments(): string[] {
+  const { cache } = createRequire(import.meta.url);
+  return Object.keys(cache)
+    .filter((path) => path.endsWith("/koffi.node"))
+    .slice(0, 1);
 }
 
 /** util.getSystemErrorName does not know them all: ENOEXEC, for one. */

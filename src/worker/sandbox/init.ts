@@ -23,7 +23,7 @@ import type { MadePoint } from "./mount-points.js";
 import { enterStepRoot } from "./root.js";
 
 function main(): void {
-  const libc = loadLibc();
+  const libc = loadLibc(process.argv[2]);
   const processCalls = openProcessCalls(libc);
   const mounts = openMountCalls(libc);
   const credentials = openCredentialCalls(libc);

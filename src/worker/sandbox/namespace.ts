@@ -5,6 +5,7 @@ import { Socket } from "node:net";
 import { messageOf, TsbuildError } from "../../errors.js";
 import { entryPath } from "../../internal/entry.js";
 import type { FileCalls } from "../linux/files.js";
+import { addonArguments } from "../linux/libc.js";
 import { CLONE, type ProcessCalls } from "../linux/process.js";
 import type { RootMount } from "../snapshot/types.js";
 import { encodeOrder, REPORT_FD, type Report } from "./init-protocol.js";
@@ -108,7 +109,7 @@ function startInit({ env, calls, sharesPids }: NamespaceOptions, living: Living)
     try {
       const child = spawn(
         process.execPath,
-        [...FEW_THREADS, entryPath("worker/sandbox/init.cjs")],
+        [...FEW_THREADS, entryPath("worker/sandbox/init.cjs"), ...addonArguments()],
         {
           // A session of its own: no terminal, and no signal that is meant for the builder's group.
           detached: true,
