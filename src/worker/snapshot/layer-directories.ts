@@ -11,7 +11,7 @@ import { hidesLayersBelow, markRootImplied } from "./root-state.js";
 import type { SnapshotTools } from "./tools.js";
 
 /** Bytes of a blob. Unpacking this much takes some 50 ms, starting a thread that hashes beside it some 20 ms. */
-export const WORTH_A_THREAD = 4 * 1024 * 1024;
+const WORTH_A_THREAD = 4 * 1024 * 1024;
 
 /** A layer as a lower directory. */
 export interface LayerDirectory {
@@ -19,8 +19,6 @@ export interface LayerDirectory {
   readonly diffId: DiffId;
   /** Nothing of the layers below it is visible. */
   readonly hidesBelow: boolean;
-  /** It is a filesystem of its own. */
-  readonly isMount?: true;
 }
 
 /** What a layer stands on. */
@@ -47,14 +45,7 @@ export interface SealedUpperDirectory {
   readonly below: Below;
 }
 
-/** Layers that become lower directories in another way. */
-export interface OtherLayers {
-  /** `undefined`: the layer has to be unpacked. Not to be called for one layer twice at a time. */
-  find(wanted: Wanted, signal: AbortSignal): Promise<LayerDirectory | undefined>;
-}
-
-/** @param others Asked before a layer is unpacked. */
-export function openLayerDirectories(tools: SnapshotTools, others?: OtherLayers): LayerDirectories {
+export function openLayerDirectories(tools: SnapshotTools): LayerDirectories {
   const last = new Map<DiffId, Promise<unknown>>();
   const inMemory: InMemory = new Map();
   return {
@@ -63,7 +54,7 @@ export function openLayerDirectories(tools: SnapshotTools, others?: OtherLayers)
       const before = last.get(layer.diffId) ?? Promise.resolve();
       const made = before
         .catch(() => undefined)
-        .then(() => findOrUnpack(tools, { inMemory, others }, { layer, below }, signal));
+        .then(() => findOrUnpack(tools, inMemory, { layer, below }, signal));
       last.set(layer.diffId, made);
       try {
         return await made;
@@ -78,11 +69,6 @@ export function openLayerDirectories(tools: SnapshotTools, others?: OtherLayers)
       return settle(tools, path, hexOf(blob.diffId), blob.diffId);
     },
   };
-}
-
-interface Sources {
-  readonly inMemory: InMemory;
-  readonly others: OtherLayers | undefined;
 }
 
 /** Directories that did not get into the store, by the names that they would have there. */
@@ -131,14 +117,14 @@ function isRefusedWhiteout(error: unknown): boolean {
  * A layer whose tar lacks directories that its entries stand in cannot be shared by its own name alone: these
  * directories have to look like those of the layers below, here, or they would mask them.
  */
-export function chainName(layer: LayerBlob, below: Below): string {
+function chainName(layer: LayerBlob, below: Below): string {
   const chain = [layer.diffId, ...below.diffIds].join("\n");
   return `chain-${createHash("sha256").update(chain).digest("hex")}`;
 }
 
 async function findOrUnpack(
   tools: SnapshotTools,
-  { inMemory, others }: Sources,
+  inMemory: InMemory,
   wanted: Wanted,
   signal: AbortSignal,
 ): Promise<LayerDirectory> {
@@ -165,7 +151,7 @@ async function findOrUnpack(
 }
 
 /** A layer, and what it is for. */
-export interface Wanted {
+interface Wanted {
   readonly layer: LayerBlob;
   readonly below: Below;
 }
@@ -224,7 +210,7 @@ export async function unpack(
 }
 
 /** Whoever opens the file says what is wrong with it. */
-export async function sizeOf(path: string): Promise<number> {
+async function sizeOf(path: string): Promise<number> {
   return stat(path).then(
     ({ size }) => size,
     () => 0,
@@ -241,6 +227,7 @@ export function visiblePaths(layers: readonly LayerDirectory[]): readonly string
   return [...new Set(shown.map(({ path }) => path))];
 }
 
+/** Puts a finished directory where others find it. If another build was faster, its directory holds the same. */
 async function settle(
   tools: SnapshotTools,
   directory: string,
@@ -248,44 +235,35 @@ async function settle(
   diffId: DiffId,
 ): Promise<LayerDirectory> {
   const path = join(tools.options.layersDirectory, name);
-  await putInPlace(tools, directory, path);
+  while (!(await renameNew(directory, path))) {
+    if ((await use(tools, path)) === undefined) continue;
+    await discard(tools, directory);
+    return describe(tools, path, diffId);
+  }
+  await use(tools, path);
   return describe(tools, path, diffId);
 }
 
-/** Puts a finished directory where others find it. If another build was faster, its directory holds the same. */
-export async function putInPlace(
-  tools: SnapshotTools,
-  directory: string,
-  path: string,
-): Promise<void> {
+/** False: there already is one of that name, which may be about to be deleted. */
+async function renameNew(directory: string, path: string): Promise<boolean> {
   try {
     await rename(directory, path);
-  } catch (error) {
-    const errno = errnoOf(error);
-    if (errno !== "ENOTEMPTY" && errno !== "EEXIST") {
-      throw new TsbuildError(
-        "STORE_FAILED",
-        `tried to keep a layer as ${path}: ${messageOf(error)}`,
-        { cause: error },
-      );
-    }
-    await discard(tools, directory);
-  }
-}
-
-/** What a directory that is a layer says of itself. */
-export function describe(tools: SnapshotTools, path: string, diffId: DiffId): LayerDirectory {
-  return { path, diffId, hidesBelow: hidesLayersBelow(tools.calls, path) };
-}
-
-export async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
     return true;
   } catch (error) {
-    if (errnoOf(error) === "ENOENT") return false;
-    throw error;
+    const errno = errnoOf(error);
+    if (errno === "ENOTEMPTY" || errno === "EEXIST") return false;
+    const message = `tried to keep a layer as ${path}: ${messageOf(error)}`;
+    throw new TsbuildError("STORE_FAILED", message, { cause: error });
   }
+}
+
+/** The mark is beside the layer, whose own time is that of the image's root. */
+function use({ uses }: SnapshotTools, path: string): Promise<Stats | undefined> {
+  return uses.use(path, `${path}.used`);
+}
+
+function describe(tools: SnapshotTools, path: string, diffId: DiffId): LayerDirectory {
+  return { path, diffId, hidesBelow: hidesLayersBelow(tools.calls, path) };
 }
 
 /** What is left behind here goes with the staging directory in the end: failing to delete it now is no failure. */
