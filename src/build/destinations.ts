@@ -1,12 +1,10 @@
 import { TsbuildError } from "../errors.js";
 import {
   formatReference,
-  formatRepository,
   parseReference,
   withDefaultTag,
   type Reference,
 } from "../oci/reference.js";
-import type { Registry } from "../registry/types.js";
 import type { BuildOptions } from "./options.js";
 
 export interface Destinations {
@@ -74,14 +72,4 @@ function requireDestination(options: BuildOptions, names: readonly Reference[]):
   throw new TsbuildError("USAGE", "the image has nowhere to go", {
     hint: "name a --destination or an --output, or write --no-push",
   });
-}
-
-/** A refusal is found before the build, not after it. */
-export async function checkPush(
-  destinations: readonly Reference[],
-  registry: Registry,
-  signal: AbortSignal,
-): Promise<void> {
-  const repositories = new Map(destinations.map((one) => [formatRepository(one), one]));
-  for (const reference of repositories.values()) await registry.checkPush(reference, { signal });
 }

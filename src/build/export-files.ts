@@ -9,7 +9,7 @@ import type { Image } from "../oci/types.js";
 import { Layers } from "../solver/layers.js";
 import { openOutputFile, writeRootfs } from "../store/index.js";
 import { Cleanup } from "./cleanup.js";
-import type { PushInput } from "./export-push.js";
+import type { PushInput } from "./export-input.js";
 import { RootfsTar } from "./export-tar.js";
 
 interface FilesOutput {

@@ -1,100 +1,101 @@
-import { TsbuildError } from "../errors.js";
-import { createSemaphore, type Semaphore } from "../internal/semaphore.js";
 import type { SerializedBlob } from "../oci/manifest.js";
 import { formatRepository, type Reference } from "../oci/reference.js";
-import type { Descriptor, Layer } from "../oci/types.js";
+import { RegistryError } from "../registry/index.js";
 import type { Registry } from "../registry/types.js";
-import type { Emit } from "../solver/types.js";
-import type { Store } from "../store/types.js";
 import { topOf, type Exported, type SerializedImage } from "./export-image.js";
+import type { Uploads } from "./uploads.js";
 
-/** Uploads at once to one registry: enough to fill a line, few enough not to be throttled. */
-const UPLOADS = 4;
-
-export interface PushInput {
+export interface ImagePushInput {
   readonly registry: Registry;
-  readonly store: Store;
-  readonly emit: Emit;
+  readonly uploads: Uploads;
   readonly signal: AbortSignal;
 }
 
-type PushSource = Parameters<Registry["pushBlob"]>[2];
+/** Pushes one image to any number of destinations, and to each no more than it lacks. */
+export class ImagePush {
+  readonly #exported: Exported;
+  readonly #input: ImagePushInput;
+  /** Repositories that have all of it, whatever their tags say. */
+  readonly #complete = new Set<string>();
 
-/** Blobs first, then the manifests of an index, then what the destination names. */
-export async function pushImages(
-  exported: Exported,
-  destination: Reference,
-  input: PushInput,
-): Promise<void> {
-  const { registry, signal } = input;
-  const { index, images } = exported;
-  for (const image of images) {
-    await pushBlobs(image, destination, input);
-    if (index === undefined) continue;
-    const { registry: host, repository } = destination;
-    const { bytes, descriptor } = image.manifest;
-    const byDigest = { registry: host, repository, digest: descriptor.digest };
-    await registry.pushManifest(byDigest, bytes, descriptor.mediaType, { signal });
+  constructor(exported: Exported, input: ImagePushInput) {
+    this.#exported = exported;
+    this.#input = input;
   }
-  const { bytes, descriptor }: SerializedBlob = topOf(exported);
-  await registry.pushManifest(destination, bytes, descriptor.mediaType, { signal });
-}
 
-/** A layer's bytes: from the store, or from where the base came. */
-export function layerOpener(
-  layer: Layer,
-  { store, registry, signal: whole }: Omit<PushInput, "emit">,
-): (signal?: AbortSignal) => AsyncIterable<Uint8Array> {
-  return async function* (signal = whole) {
-    const { descriptor, origin } = layer;
-    if ((await store.stat(descriptor.digest)) !== undefined) {
-      yield* store.get(descriptor.digest, signal);
-    } else if (layer.open !== undefined) {
-      yield* layer.open(signal);
-    } else if (origin !== undefined) {
-      yield* registry.blob(origin, descriptor, { signal });
-    } else {
-      throw new TsbuildError("STORE_FAILED", `layer ${descriptor.digest} is gone from the store`);
+  /**
+   * Blobs first, then the manifests of an index, then what the destination names. A repository that was given nothing so
+   * far may have the image already, by that very name or by its digest: then nothing is asked about its parts.
+   */
+  async to(destination: Reference): Promise<void> {
+    const { uploads, registry, signal } = this.#input;
+    const repository = formatRepository(destination);
+    const top = topOf(this.#exported);
+    if (!(await uploads.hasGiven(destination))) {
+      const { digest } = top.descriptor;
+      const named = await registry.find(destination, { signal });
+      if (named === digest || (await this.#rename(destination, top))) {
+        this.#complete.add(repository);
+        return;
+      }
     }
-  };
-}
+    if (!this.#complete.has(repository)) await this.#parts(destination);
+    await this.#name(destination, top);
+    this.#complete.add(repository);
+  }
 
-async function pushBlobs(
-  { image, config }: SerializedImage,
-  destination: Reference,
-  input: PushInput,
-): Promise<void> {
-  const { registry, signal, emit } = input;
-  const turns = createSemaphore(UPLOADS);
-  const stop = new AbortController();
-  const both = AbortSignal.any([signal, stop.signal]);
-  const unique = new Map(image.layers.map((layer) => [layer.descriptor.digest, layer]));
-  const push = async (blob: Descriptor, source: PushSource, turn: Semaphore): Promise<void> => {
-    using _turn = await turn.acquire(both);
-    let bytes = 0;
-    const onBytes = (more: number): void => {
-      bytes += more;
-      const id = `${formatRepository(destination)}@${blob.digest}`;
-      emit({ type: "transfer", id, direction: "push", bytes, total: blob.size });
-    };
-    await registry.pushBlob(destination, blob, source, { signal: both, onBytes });
-  };
-  const uploads = [...unique.values()].map((layer) =>
-    push(layer.descriptor, pushSource(layer, input), turns),
-  );
-  uploads.push(push(config.descriptor, { open: () => once(config.bytes) }, turns));
-  try {
-    await Promise.all(uploads);
-  } catch (error) {
-    stop.abort(error);
-    await Promise.allSettled(uploads);
-    throw error;
+  /** Gives the tag to an image that the repository has. */
+  async #rename(destination: Reference, top: SerializedBlob): Promise<boolean> {
+    if (destination.tag === undefined) return false;
+    const { registry, signal } = this.#input;
+    const { digest } = top.descriptor;
+    const isThere =
+      this.#complete.has(formatRepository(destination)) ||
+      (await registry.find(byDigest(destination, top), { signal })) === digest;
+    if (!isThere) return false;
+    try {
+      await this.#name(destination, top);
+      return true;
+    } catch (error) {
+      // It has lost a part of it: everything is looked at then.
+      const status = error instanceof RegistryError ? error.status : undefined;
+      if (status !== 400 && status !== 404) throw error;
+      return false;
+    }
+  }
+
+  async #parts(destination: Reference): Promise<void> {
+    const { registry, signal } = this.#input;
+    const { images, index } = this.#exported;
+    for (const image of images) {
+      await this.#blobs(image, destination);
+      if (index === undefined) continue;
+      const { bytes, descriptor } = image.manifest;
+      const reference = byDigest(destination, image.manifest);
+      await registry.pushManifest(reference, bytes, descriptor.mediaType, { signal });
+    }
+  }
+
+  async #blobs({ image, config }: SerializedImage, destination: Reference): Promise<void> {
+    const { uploads } = this.#input;
+    const ofConfig = { open: () => once(config.bytes), isNew: true };
+    await Promise.all([
+      ...image.layers.map((layer) => uploads.layer(layer, destination)),
+      uploads.blob(config.descriptor, ofConfig, destination),
+    ]);
+  }
+
+  async #name(destination: Reference, { bytes, descriptor }: SerializedBlob): Promise<void> {
+    const { registry, signal } = this.#input;
+    await registry.pushManifest(destination, bytes, descriptor.mediaType, { signal });
   }
 }
 
-function pushSource(layer: Layer, input: PushInput): PushSource {
-  const open = layerOpener(layer, input);
-  return layer.origin === undefined ? { open } : { open, from: layer.origin };
+function byDigest(
+  { registry, repository }: Reference,
+  { descriptor: { digest } }: SerializedBlob,
+): Reference {
+  return { registry, repository, digest };
 }
 
 async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {

@@ -1,7 +1,7 @@
 import { repackLayer } from "../layer/index.js";
 import { layerCompression, layerMediaType } from "../oci/media-types.js";
 import type { Image, Layer } from "../oci/types.js";
-import { layerOpener, type PushInput } from "./export-push.js";
+import { layerOpener, type PushInput } from "./export-input.js";
 import type { BuildOptions } from "./options.js";
 
 /** `forceCompression`: layers that are compressed in another way, which are the base's, are compressed again. */

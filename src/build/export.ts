@@ -19,14 +19,17 @@ import {
   type Exported,
   type SerializedImage,
 } from "./export-image.js";
-import { layerOpener, pushImages, type PushInput } from "./export-push.js";
+import { layerOpener, type PushInput } from "./export-input.js";
+import { ImagePush } from "./export-push.js";
 import { withCompression } from "./export-repack.js";
 import { writeResults } from "./export-results.js";
 import type { BuildOptions, BuildResult, Output } from "./options.js";
+import type { Uploads } from "./uploads.js";
 
 export interface ExportInput extends PushInput {
   readonly options: BuildOptions;
   readonly destinations: Destinations;
+  readonly uploads: Uploads;
   readonly annotations: Annotations;
   /** RFC 3339: the SOURCE_DATE_EPOCH, when there is one. */
   readonly created: string | undefined;
@@ -50,13 +53,14 @@ export async function exportImages(
     written.push(output.dest);
   }
   const pushed: string[] = [];
+  const push = new ImagePush(exported, input);
   for (const destination of destinations.pushed) {
-    await pushImages(exported, destination, input);
+    await push.to(destination);
     pushed.push(formatReference(destination));
   }
   for (const repository of destinations.byDigest) {
     const destination = { ...repository, digest: topOf(exported).descriptor.digest };
-    await pushImages(exported, destination, input);
+    await push.to(destination);
     pushed.push(formatReference(destination));
   }
   const named = [...destinations.names, ...destinations.byDigest];

@@ -3,13 +3,15 @@ import { createdAt } from "../solver/state.js";
 import type { Emit } from "../solver/types.js";
 import { Cleanup } from "./cleanup.js";
 import { ContextFetcher } from "./contexts-fetch.js";
-import { checkPush, destinationsOf } from "./destinations.js";
+import { destinationsOf } from "./destinations.js";
 import { checkOutputs, exportImages } from "./export.js";
 import { readAnnotations } from "./export-annotations.js";
 import { makesIndex } from "./export-image.js";
 import type { BuildOptions, BuildResult } from "./options.js";
 import { openBuild, planBuild } from "./prepare.js";
+import { earlyUploads, pushPermission, repositoriesOf } from "./push-permission.js";
 import { openRegistry } from "./registry.js";
+import { Uploads } from "./uploads.js";
 
 /** One build from its options to its result. Everything that it opens is closed when it returns, in reverse order. */
 export async function runBuild(
@@ -29,15 +31,21 @@ export async function runBuild(
   const annotations = readAnnotations(options.annotations ?? {}, platforms, index);
 
   const registry = cleanup.use(openRegistry(options));
-  if (options.skipPushPermissionCheck !== true) {
-    await checkPush([...destinations.pushed, ...destinations.byDigest], registry, signal);
-  }
-  const shared = await openBuild(options, planned, { registry, cleanup, emit, signal });
-  const images = await solve({ ...shared, emit }, plans);
+  const repositories = repositoriesOf(destinations);
+  const permission = pushPermission(options, { registry, repositories, signal });
+  const opening = { registry, cleanup, emit, signal: permission.signal };
+  const shared = await openBuild(options, planned, opening);
   const { store } = shared;
+  const uploads = cleanup.use(new Uploads({ registry, store, emit, signal }));
+  const onWork = earlyUploads(options, repositories, permission, uploads);
+  const images = await solve({ ...shared, emit, onWork }, plans).catch((error: unknown) => {
+    throw permission.reason(error);
+  });
+  await permission.settled();
   const [first] = plans;
   const created = first && createdAt(first.options);
-  const exporting = { options, destinations, annotations, created, registry, store, emit, signal };
+  const sending = { registry, store, uploads, emit, signal };
+  const exporting = { ...sending, options, destinations, annotations, created };
   const result = await exportImages(images, exporting);
   emit({ type: "done", image: result.image, ms: performance.now() - started });
   return result;

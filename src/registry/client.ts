@@ -10,9 +10,10 @@ import { type Endpoint, pullEndpoints, pushEndpoint } from "./endpoint.js";
 import { RegistryError } from "./errors.js";
 import { chooseEntry } from "./manifest.js";
 import { mirrorPolicy, pullBlob, pullManifest } from "./pull.js";
-import { type BlobSource, checkPush, pushBlob, pushManifest } from "./push.js";
+import { findManifest } from "./find.js";
+import { checkPush, pushBlob, pushManifest } from "./push.js";
 import { Transport } from "./transport.js";
-import type { Call, Manifest, Registry, RegistryOptions } from "./types.js";
+import type { BlobSource, Call, Manifest, Registry, RegistryOptions } from "./types.js";
 
 /** An index may list indexes; nobody nests deeper. */
 const MAX_INDEX_DEPTH = 4;
@@ -81,6 +82,10 @@ class RegistryClient implements Registry {
 
   blob(reference: Reference, blob: Descriptor, call: Call): AsyncIterable<Uint8Array> {
     return pullBlob(this.#transport, this.#pullEndpoints(reference), reference, blob, call);
+  }
+
+  find(reference: Reference, call: Call): Promise<Digest | undefined> {
+    return findManifest(this.#transport, this.#pushEndpoint(reference), reference, call);
   }
 
   pushBlob(

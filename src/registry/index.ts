@@ -7,6 +7,7 @@ export {
   type KeychainSource,
 } from "./keychain.js";
 export type {
+  BlobSource,
   Call,
   Credential,
   ForeignDescriptor,

@@ -8,17 +8,13 @@ import type { Scope } from "./challenge.js";
 import type { Endpoint } from "./endpoint.js";
 import { RegistryError } from "./errors.js";
 import type { RegistryRequest, Transport } from "./transport.js";
-import type { Call } from "./types.js";
-
-export interface BlobSource {
-  readonly open: () => AsyncIterable<Uint8Array>;
-  readonly from?: Reference;
-}
+import type { BlobSource, Call } from "./types.js";
 
 /** The DELETE after a check is a courtesy: it is given this long. */
 const CANCEL_MS = 5_000;
 
-function scopeOf({ repository }: Endpoint): Scope {
+/** What pushing to a repository needs. */
+export function pushScope({ repository }: Endpoint): Scope {
   return { repository, actions: ["pull", "push"] };
 }
 
@@ -33,7 +29,7 @@ export async function pushBlob(
   const common = {
     what: `push ${blob.digest} to ${endpoint.registry}/${endpoint.repository}`,
     endpoint,
-    scopes: [scopeOf(endpoint)],
+    scopes: [pushScope(endpoint)],
     signal: call.signal,
   };
   const from = mountSource(endpoint, source);
@@ -42,8 +38,11 @@ export async function pushBlob(
     hasSent = true;
     call.onBytes?.(bytes);
   };
-  const work = async (): Promise<"exists" | "mounted" | "uploaded"> => {
-    if (await hasBlob(transport, common, blob)) return hasSent ? "uploaded" : "exists";
+  const work = async (attempt: number): Promise<"exists" | "mounted" | "uploaded"> => {
+    const isAsked = attempt > 1 || source.isNew !== true;
+    if (isAsked && (await hasBlob(transport, common, blob))) {
+      return hasSent ? "uploaded" : "exists";
+    }
     const mount = from === undefined ? undefined : await tryMount(transport, common, blob, from);
     if (mount?.status === 201) return "mounted";
     const upload = mount ?? (await startUpload(transport, common));
@@ -158,7 +157,7 @@ export async function pushManifest(
     endpoint,
     method: "PUT",
     target: `manifests/${reference.tag ?? digest}`,
-    scopes: [scopeOf(endpoint)],
+    scopes: [pushScope(endpoint)],
     headers: { "content-type": mediaType },
     body: bytes,
     signal: call.signal,
@@ -192,7 +191,7 @@ export async function checkPush(
     endpoint,
     method: "POST",
     target: "blobs/uploads/",
-    scopes: [scopeOf(endpoint)],
+    scopes: [pushScope(endpoint)],
     signal: call.signal,
   };
   const response = await transport.send(request, policy);

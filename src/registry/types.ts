@@ -43,6 +43,16 @@ export interface Call {
   readonly onBytes?: (bytes: number) => void;
 }
 
+/** Where the bytes of a blob that is pushed come from. */
+export interface BlobSource {
+  /** Called again on a retry. */
+  readonly open: () => AsyncIterable<Uint8Array>;
+  /** A repository that has it. */
+  readonly from?: Reference;
+  /** The registry will hardly have it: it is not asked, the first time. */
+  readonly isNew?: boolean;
+}
+
 export interface Manifest {
   readonly descriptor: Descriptor;
   /** As the registry sent them; they hash to the descriptor's digest. */
@@ -56,11 +66,16 @@ export interface Registry extends AsyncDisposable {
   resolve(reference: Reference, platform: Platform, call: Call): Promise<Manifest>;
   /** Verified: throws at the end when the bytes are not the descriptor's; resumes where a connection broke. */
   blob(reference: Reference, blob: Descriptor, call: Call): AsyncIterable<Uint8Array>;
+  /**
+   * The digest of what the reference names where it would be pushed to; `undefined` where that is nothing, or where the
+   * registry does not say. @throws TsbuildError REGISTRY_UNAVAILABLE when it cannot be reached
+   */
+  find(reference: Reference, call: Call): Promise<Digest | undefined>;
   /** HEAD, then a mount from `from` where it is in the same registry, then an upload; `open` is called again on a retry. */
   pushBlob(
     reference: Reference,
     blob: Descriptor,
-    source: { readonly open: () => AsyncIterable<Uint8Array>; readonly from?: Reference },
+    source: BlobSource,
     call: Call,
   ): Promise<"exists" | "mounted" | "uploaded">;
   /** To the reference's tag, or to its digest when it has none. */

@@ -53,16 +53,18 @@ export function createTools({ services, at, warn, running }: ToolsInput): Tools 
     contextImage: (path) => services.filesImage(undefined, path),
     contents: (stage) => contents(stage, layers),
     pack: async (changes, image) => {
-      void tell(image.layers);
+      // A RUN of the stage may still fetch them.
+      void tell(live(running).willRun ? [] : image.layers);
       const layer = await packSealed(changes, seal(image), input);
       void tell([layer]);
       return layer;
     },
     run: async (image, spec) => {
       const { view, step } = live(running);
-      const allowed = tell(image.layers);
+      const allowed = tell([]);
       // The root is made ready before the turn is taken: unpacking must not keep others from running.
       await view.open(image);
+      void tell(image.layers);
       await allowed;
       using _turn = await services.steps.acquire(signal);
       const finished = await view.run(image, spec, seal(image), (output) =>

@@ -1,0 +1,44 @@
+import { type Digest, parseDigest } from "../oci/digest.js";
+import { familiarName, type Reference } from "../oci/reference.js";
+import type { Endpoint } from "./endpoint.js";
+import { RegistryError } from "./errors.js";
+import { ACCEPT_MANIFESTS } from "./manifest.js";
+import { pushScope } from "./push.js";
+import type { Transport } from "./transport.js";
+import type { Call } from "./types.js";
+
+const DIGEST = /^sha256:[0-9a-f]{64}$/;
+
+/**
+ * HEAD of a manifest. It asks for the right to push as well, since that is what follows: one token serves for both. A
+ * refusal is no answer: who may not read may still write.
+ */
+export async function findManifest(
+  transport: Transport,
+  endpoint: Endpoint,
+  reference: Reference,
+  call: Call,
+): Promise<Digest | undefined> {
+  const name = reference.tag ?? reference.digest ?? "latest";
+  try {
+    const response = await transport.send({
+      what: `look for ${familiarName(reference)}`,
+      endpoint,
+      method: "HEAD",
+      target: `manifests/${name}`,
+      scopes: [pushScope(endpoint)],
+      headers: { accept: ACCEPT_MANIFESTS },
+      accept: [404],
+      signal: call.signal,
+    });
+    await response.discard();
+    if (response.status !== 200) return undefined;
+    const stored = response.header("docker-content-digest");
+    if (stored !== undefined && DIGEST.test(stored)) return parseDigest(stored);
+    return reference.tag === undefined ? reference.digest : undefined;
+  } catch (error) {
+    call.signal.throwIfAborted();
+    if (error instanceof RegistryError && error.status !== undefined) return undefined;
+    throw error;
+  }
+}
