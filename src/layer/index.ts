@@ -22,6 +22,9 @@ export {
 export { isZero } from "./apply-layer.js";
 export { type WhiteoutMode } from "./whiteouts.js";
 export { type LayerIndex, openIndex, openIndexFile } from "./layer-index.js";
+export { type ImageForm } from "./erofs/nodes.js";
+export { type ImageOptions, type ImageResult, writeImage } from "./erofs/write-image.js";
+export { isWholeImage } from "./erofs/check-image.js";
 export { type ReadContent, mergedTree } from "./merged-tree.js";
 export { type DecompressOptions, decompress } from "./compression/decompress.js";
 export { type ArchiveCompression, SNIFF_LENGTH, sniffCompression } from "./compression/sniff.js";

@@ -62,6 +62,13 @@ export class LayerIndex {
     return this.#u8(node, FIELD.flags);
   }
 
+  /** The name's bytes, into a buffer that has room for them. @returns how many they are */
+  copyName(node: number, to: Buffer): number {
+    const length = this.#nameLength(node);
+    const at = this.#bytes.locate(this.#nameAt(node), length);
+    return this.#bytes.buffer.copy(to, 0, at, at + length);
+  }
+
   name(node: number): string {
     const length = this.#nameLength(node);
     const at = this.#bytes.locate(this.#nameAt(node), length);

@@ -33,6 +33,8 @@ export interface IndexOptions {
   readonly index: string;
   /** Absent: hashed between reading and writing. */
   readonly hash?: ContentHash;
+  /** Hears the tar's bytes as they come, which are only valid during the call: whether they are the layer is known at the end. */
+  readonly copy?: (chunk: Uint8Array) => void;
   readonly signal: AbortSignal;
 }
 
@@ -90,6 +92,7 @@ async function readLayer(
       throwIfAborted(signal);
       hash.update(chunk);
       reader.write(chunk);
+      options.copy?.(chunk);
     }
     reader.finish();
     root?.finish();

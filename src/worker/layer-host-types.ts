@@ -27,6 +27,11 @@ export interface LayerHostOptions {
   readonly singleId: boolean;
   /** With the driver `in-place`, and only then. */
   readonly inPlace?: InPlaceOptions;
+  /**
+   * With the driver `overlay`, where the kernel mounts images of layers: the directory, on the same filesystem and shared
+   * with other builds, that keeps them and the tars they speak of. Absent: every layer is unpacked.
+   */
+  readonly mountedLayers?: string;
   /** With the driver `overlay`: where upper directories lie instead of in `staging`. */
   readonly uppers?: Memory;
   /** The file of the thread that enters roots; absent: the built one. */
@@ -35,7 +40,8 @@ export interface LayerHostOptions {
 
 /**
  * Root filesystems inside the worker's namespaces. It describes what to mount and never mounts: whoever runs a step
- * does. Everything that touches an image's files happens in threads that are confined to that image's root.
+ * does; only layers that are mounted instead of unpacked are mounted here. Everything that touches an image's files
+ * happens in threads that are confined to that image's root.
  */
 export interface LayerHost extends AsyncDisposable {
   /** A root made of these layers, lowest first. Each layer is unpacked once, however many roots share it. @throws TsbuildError STORE_FAILED, HOST_UNSUPPORTED (owners or device nodes that this host cannot keep), ABORTED */

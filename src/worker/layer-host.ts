@@ -5,10 +5,12 @@ import type { DiffId } from "../oci/digest.js";
 import type { LayerHost, LayerHostOptions, SourceRoot, StageRoot } from "./layer-host-types.js";
 import { openFileCalls } from "./linux/files.js";
 import { loadLibc } from "./linux/libc.js";
+import { openMountCalls } from "./linux/mount.js";
 import { openRootThreads } from "./root-threads.js";
 import { openConfinedRoot } from "./snapshot/confined.js";
 import { type InPlaceRoots, openInPlaceRoots } from "./snapshot/in-place.js";
 import { openLayerDirectories } from "./snapshot/layer-directories.js";
+import { openMountedLayers } from "./snapshot/mounted-layers.js";
 import { openOverlayRoot } from "./snapshot/overlay.js";
 import { openPlainRoot } from "./snapshot/plain.js";
 import type { SnapshotTools } from "./snapshot/tools.js";
@@ -19,7 +21,12 @@ export function createLayerHost(options: LayerHostOptions): LayerHost {
   const most = options.driver === "proot" ? 1 : undefined;
   const threads = openRootThreads(options.threadFile, most);
   const tools = createTools(options, threads);
-  const directories = openLayerDirectories(tools);
+  const { mountedLayers } = options;
+  const mounted =
+    mountedLayers === undefined
+      ? undefined
+      : openMountedLayers(tools, mountedLayers, openMountCalls(loadLibc()));
+  const directories = openLayerDirectories(tools, mounted);
   const inPlace = inPlaceRoots(tools);
   let closed = false;
   const mustBeOpen = (): void => {
@@ -48,6 +55,7 @@ export function createLayerHost(options: LayerHostOptions): LayerHost {
     async [Symbol.asyncDispose]() {
       closed = true;
       await inPlace?.[Symbol.asyncDispose]();
+      await mounted?.[Symbol.asyncDispose]();
       await threads[Symbol.asyncDispose]();
     },
   };

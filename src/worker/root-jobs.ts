@@ -8,6 +8,7 @@ import type {
   ConfinedUnpackJob,
   SealedConfined,
 } from "./snapshot/confined-jobs.js";
+import type { CopyJob, ImageJob, ImageMade } from "./snapshot/mounted-jobs.js";
 import type { KeepRules } from "./snapshot/in-place-keep.js";
 import type { RootState } from "./snapshot/root-state.js";
 import type { ScanRecords } from "./snapshot/scan-records.js";
@@ -115,6 +116,8 @@ export interface RootJobs {
   };
   readonly "confined-scan": { readonly job: ConfinedScanJob; readonly result: ConfinedScan };
   readonly "confined-seal": { readonly job: ConfinedSealJob; readonly result: SealedConfined };
+  readonly copy: { readonly job: CopyJob; readonly result: UnpackResult };
+  readonly image: { readonly job: ImageJob; readonly result: ImageMade };
   readonly remove: { readonly job: RemoveJob; readonly result: undefined };
   readonly wipe: { readonly job: WipeJob; readonly result: undefined };
 }

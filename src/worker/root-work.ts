@@ -1,8 +1,7 @@
-import { closeSync, lstatSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { errnoOf, unreachable } from "../errors.js";
 import { packLayer, unpackLayer } from "../layer/index.js";
-import { compareNames } from "../layer/path-bytes.js";
-import type { Change, FileEntry, RootFs, SealedLayer } from "../layer/types.js";
+import type { Change, RootFs, SealedLayer } from "../layer/types.js";
 import { openBlob } from "./open-blob.js";
 import { openRootDoor, type RootDoor } from "./root-enter.js";
 import { type LiveRootFs, openRootFs } from "./root-fs.js";
@@ -21,10 +20,7 @@ import type {
   UnpackJob,
 } from "./root-jobs.js";
 import { hashInto } from "./root-hash.js";
-import { fsPath } from "./root-names.js";
 import { removeTreeSync, unlockTree } from "./root-remove.js";
-import { liveEntry } from "./root-stats.js";
-import { readXattrs } from "./root-xattrs.js";
 import { type FileCalls, openFileCalls } from "./linux/files.js";
 import { loadLibc } from "./linux/libc.js";
 import { openMountCalls } from "./linux/mount.js";
@@ -39,7 +35,9 @@ import {
 import { keepingRootFs } from "./snapshot/in-place-fs.js";
 import { openKeep, type Keep } from "./snapshot/in-place-keep.js";
 import { emptyAround } from "./snapshot/in-place-wipe.js";
+import { directoriesBelow } from "./snapshot/implied.js";
 import { openLowerDirectories } from "./snapshot/lower-directories.js";
+import { copyTar, makeImage } from "./snapshot/mounted-work.js";
 import { pruneUpper } from "./snapshot/prune-upper.js";
 import { awaitClock, compareScan, scan, scanChanges } from "./snapshot/scan.js";
 import { openScanWriter, type ScanRecords, transferOf } from "./snapshot/scan-records.js";
@@ -102,6 +100,10 @@ async function work(place: Place, job: RootJob, signal: AbortSignal): Promise<Wo
       const sealed = await sealConfined(place, job, signal);
       return { result: sealed, transfer: transferOf(sealed.after) };
     }
+    case "copy":
+      return still(await copyTar(job, signal));
+    case "image":
+      return still(await makeImage(place.calls, job, signal));
     case "remove":
       removeUnlocking(job.path);
       return still(undefined);
@@ -170,20 +172,11 @@ function enter(door: RootDoor, { directory, direct, keep }: RootPlace): void {
 
 /** Reads first, outside; then writes, inside. */
 function imply({ calls, door }: Place, job: ImplyJob): void {
-  const lowers = openLowerDirectories(calls, job.lowers);
-  const found: { readonly path: string; readonly entry: FileEntry }[] = [];
-  for (const path of [...job.paths].sort(compareNames)) {
-    const below = lowers.lookup(path);
-    // Something else below is replaced by the directory, as in every overlay of unpacked layers.
-    if (below.kind !== "directory") continue;
-    const at = fsPath(below.places[0] ?? "");
-    const stats = lstatSync(at, { bigint: true });
-    found.push({ path, entry: liveEntry(at, stats, readXattrs(calls, at, "overlay").xattrs) });
-  }
+  const found = directoriesBelow(calls, job);
   const { singleId, idMap } = job;
   using rootFs = openRootFs({ calls, form: "lower", singleId, idMap });
   door.enter(job.directory);
-  for (const { path, entry } of found) rootFs.create(path, entry);
+  for (const [path, entry] of found) rootFs.create(path, entry);
   rootFs.finish();
 }
 

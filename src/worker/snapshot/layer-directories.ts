@@ -11,7 +11,7 @@ import { hidesLayersBelow, markRootImplied } from "./root-state.js";
 import type { SnapshotTools } from "./tools.js";
 
 /** Bytes of a blob. Unpacking this much takes some 50 ms, starting a thread that hashes beside it some 20 ms. */
-const WORTH_A_THREAD = 4 * 1024 * 1024;
+export const WORTH_A_THREAD = 4 * 1024 * 1024;
 
 /** A layer as a lower directory. */
 export interface LayerDirectory {
@@ -19,6 +19,8 @@ export interface LayerDirectory {
   readonly diffId: DiffId;
   /** Nothing of the layers below it is visible. */
   readonly hidesBelow: boolean;
+  /** It is a filesystem of its own. */
+  readonly isMount?: true;
 }
 
 /** What a layer stands on. */
@@ -45,7 +47,14 @@ export interface SealedUpperDirectory {
   readonly below: Below;
 }
 
-export function openLayerDirectories(tools: SnapshotTools): LayerDirectories {
+/** Layers that become lower directories in another way. */
+export interface OtherLayers {
+  /** `undefined`: the layer has to be unpacked. Not to be called for one layer twice at a time. */
+  find(wanted: Wanted, signal: AbortSignal): Promise<LayerDirectory | undefined>;
+}
+
+/** @param others Asked before a layer is unpacked. */
+export function openLayerDirectories(tools: SnapshotTools, others?: OtherLayers): LayerDirectories {
   const last = new Map<DiffId, Promise<unknown>>();
   const inMemory: InMemory = new Map();
   return {
@@ -54,7 +63,7 @@ export function openLayerDirectories(tools: SnapshotTools): LayerDirectories {
       const before = last.get(layer.diffId) ?? Promise.resolve();
       const made = before
         .catch(() => undefined)
-        .then(() => findOrUnpack(tools, inMemory, { layer, below }, signal));
+        .then(() => findOrUnpack(tools, { inMemory, others }, { layer, below }, signal));
       last.set(layer.diffId, made);
       try {
         return await made;
@@ -69,6 +78,11 @@ export function openLayerDirectories(tools: SnapshotTools): LayerDirectories {
       return settle(tools, path, hexOf(blob.diffId), blob.diffId);
     },
   };
+}
+
+interface Sources {
+  readonly inMemory: InMemory;
+  readonly others: OtherLayers | undefined;
 }
 
 /** Directories that did not get into the store, by the names that they would have there. */
@@ -117,14 +131,14 @@ function isRefusedWhiteout(error: unknown): boolean {
  * A layer whose tar lacks directories that its entries stand in cannot be shared by its own name alone: these
  * directories have to look like those of the layers below, here, or they would mask them.
  */
-function chainName(layer: LayerBlob, below: Below): string {
+export function chainName(layer: LayerBlob, below: Below): string {
   const chain = [layer.diffId, ...below.diffIds].join("\n");
   return `chain-${createHash("sha256").update(chain).digest("hex")}`;
 }
 
 async function findOrUnpack(
   tools: SnapshotTools,
-  inMemory: InMemory,
+  { inMemory, others }: Sources,
   wanted: Wanted,
   signal: AbortSignal,
 ): Promise<LayerDirectory> {
@@ -135,6 +149,8 @@ async function findOrUnpack(
     const path = join(tools.options.layersDirectory, name);
     if ((await use(tools, path)) !== undefined) return describe(tools, path, layer.diffId);
   }
+  const other = await others?.find(wanted, signal);
+  if (other !== undefined) return other;
   try {
     const directory = tools.stagingPath(".layer");
     return await unpackInto(tools, { ...wanted, directory }, settle, signal);
@@ -151,7 +167,7 @@ async function findOrUnpack(
 }
 
 /** A layer, and what it is for. */
-interface Wanted {
+export interface Wanted {
   readonly layer: LayerBlob;
   readonly below: Below;
 }
@@ -210,7 +226,7 @@ export async function unpack(
 }
 
 /** Whoever opens the file says what is wrong with it. */
-async function sizeOf(path: string): Promise<number> {
+export async function sizeOf(path: string): Promise<number> {
   return stat(path).then(
     ({ size }) => size,
     () => 0,
@@ -227,7 +243,6 @@ export function visiblePaths(layers: readonly LayerDirectory[]): readonly string
   return [...new Set(shown.map(({ path }) => path))];
 }
 
-/** Puts a finished directory where others find it. If another build was faster, its directory holds the same. */
 async function settle(
   tools: SnapshotTools,
   directory: string,
@@ -235,13 +250,20 @@ async function settle(
   diffId: DiffId,
 ): Promise<LayerDirectory> {
   const path = join(tools.options.layersDirectory, name);
+  await putInPlace(tools, directory, path);
+  return describe(tools, path, diffId);
+}
+
+/** Puts a finished directory where others find it. If another build was faster, its directory holds the same. */
+export async function putInPlace(
+  tools: SnapshotTools,
+  directory: string,
+  path: string,
+): Promise<void> {
   while (!(await renameNew(directory, path))) {
-    if ((await use(tools, path)) === undefined) continue;
-    await discard(tools, directory);
-    return describe(tools, path, diffId);
+    if ((await use(tools, path)) !== undefined) return discard(tools, directory);
   }
   await use(tools, path);
-  return describe(tools, path, diffId);
 }
 
 /** False: there already is one of that name, which may be about to be deleted. */
@@ -257,12 +279,13 @@ async function renameNew(directory: string, path: string): Promise<boolean> {
   }
 }
 
-/** The mark is beside the layer, whose own time is that of the image's root. */
-function use({ uses }: SnapshotTools, path: string): Promise<Stats | undefined> {
+/** The mark is beside the layer, whose own time is that of the image's root. `undefined` when the layer is not there. */
+export function use({ uses }: SnapshotTools, path: string): Promise<Stats | undefined> {
   return uses.use(path, `${path}.used`);
 }
 
-function describe(tools: SnapshotTools, path: string, diffId: DiffId): LayerDirectory {
+/** What a directory that is a layer says of itself. */
+export function describe(tools: SnapshotTools, path: string, diffId: DiffId): LayerDirectory {
   return { path, diffId, hidesBelow: hidesLayersBelow(tools.calls, path) };
 }
 
