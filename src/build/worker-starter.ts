@@ -12,7 +12,7 @@ import type { BuildOptions } from "./options.js";
 const SINGLE_ID =
   "this user has no subordinate ids: whatever a step gives to another user belongs to root in the image";
 const PROOT =
-  "steps run below proot: device nodes and file capabilities that one makes are lost, what it makes as another user than its own is its own user's, and steps are slower and see the build's processes";
+  "steps run below proot: what one makes as another user than its own is its own user's, device nodes that it makes cannot be opened, and steps are slower and see the build's processes";
 
 const IN_PLACE =
   "steps run in the container's own /, with nothing between them and this build: tsbuild doctor says what would isolate them";

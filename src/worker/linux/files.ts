@@ -21,6 +21,7 @@ const NUMBERS = {
 export const S_IFCHR = 0o020000;
 export const S_IFBLK = 0o060000;
 export const S_IFIFO = 0o010000;
+export const S_IFSOCK = 0o140000;
 
 /** The calls on files that Node has not, or has only without nanoseconds. They throw {@link SystemCallError}s. */
 export interface FileCalls {

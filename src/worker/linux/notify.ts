@@ -103,15 +103,21 @@ function notificationOf(bytes: Buffer): Notification {
 export function confine(libc: Libc, filter: Uint8Array): void {
   const prctl = libc.declare("int prctl(int option, unsigned long a, uintptr_t b, long c, long d)");
   const malloc = libc.declareBare("uintptr_t malloc(size_t bytes)");
+  const free = libc.declareBare("void free(uintptr_t at)");
   const put = libc.declareBare("uintptr_t memcpy(uintptr_t to, const uint8_t *from, size_t bytes)");
   const base = BigInt(malloc(16 + filter.length));
   const program = Buffer.alloc(16);
   program.writeUInt16LE(filter.length / 8, 0);
   program.writeBigUInt64LE(base + 16n, 8);
   const bytes = Buffer.concat([program, filter]);
-  put(base, bytes, bytes.length);
-  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, base, 0, 0);
+  try {
+    put(base, bytes, bytes.length);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, base, 0, 0);
+  } finally {
+    // The kernel keeps its own.
+    free(base);
+  }
 }
 
 /** In memory outside of JavaScript: the message names places in itself. */

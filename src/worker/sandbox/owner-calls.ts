@@ -1,12 +1,8 @@
+import type { PathShape } from "./caller.js";
+
 /** The calls that give files to others, by number, with where their arguments are. */
-export interface OwnerCall {
-  /** Index of the descriptor that the path is relative to; absent: the working directory. */
-  readonly directory?: number;
-  /** Index of the path; absent: the descriptor itself is meant. */
-  readonly path?: number;
+export interface OwnerCall extends PathShape {
   readonly owner: number;
-  /** Whether a symlink in the last place is followed; a number: the index of the flags that say so. */
-  readonly follow: boolean | number;
 }
 
 const AT: OwnerCall = { directory: 0, path: 1, owner: 2, follow: 4 };
@@ -27,12 +23,9 @@ export const OWNER_CALLS: Readonly<Record<string, ReadonlyMap<number, OwnerCall>
 };
 
 /** The calls that tell whose a file is. */
-export interface StateCall {
-  readonly directory?: number;
-  readonly path?: number;
+export interface StateCall extends PathShape {
   /** Index of the address that the state goes to. */
   readonly into: number;
-  readonly follow: boolean | number;
   readonly form: "stat" | "statx";
 }
 
@@ -62,11 +55,12 @@ export interface StateLayout {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
+  readonly device: number;
 }
-const STATX_LAYOUT: StateLayout = { size: 256, inode: 32, mode: 28, uid: 20, gid: 24 };
+const STATX_LAYOUT: StateLayout = { size: 256, inode: 32, mode: 28, uid: 20, gid: 24, device: 128 };
 const STAT_LAYOUTS: Readonly<Record<string, StateLayout>> = {
-  x64: { size: 144, inode: 8, mode: 24, uid: 28, gid: 32 },
-  arm64: { size: 128, inode: 8, mode: 16, uid: 24, gid: 28 },
+  x64: { size: 144, inode: 8, mode: 24, uid: 28, gid: 32, device: 40 },
+  arm64: { size: 128, inode: 8, mode: 16, uid: 24, gid: 28, device: 32 },
 };
 
 export function layoutOf(form: StateCall["form"]): StateLayout {
@@ -85,62 +79,5 @@ export const RESOLVED_ID_CALLS: Readonly<Record<string, readonly number[]>> = {
   arm64: [148, 150],
 };
 
-/** AUDIT_ARCH_* */
-const ARCHITECTURES: Readonly<Record<string, number>> = { x64: 0xc000003e, arm64: 0xc00000b7 };
-
-const LOAD = 0x20;
-const JUMP_IF_EQUAL = 0x15;
-const RETURN = 0x06;
-const ALLOW = 0x7fff0000;
-const NOTIFY = 0x7fc00000;
-const ARCHITECTURE_AT = 4;
-
-/** getuid and getgid. */
-const ID_CALLS: Readonly<Record<string, readonly number[]>> = {
-  x64: [102, 104],
-  arm64: [174, 176],
-};
-/** SECCOMP_RET_ERRNO with no error at all: the call is left out, and gives 0. */
-const ZERO = 0x00050000;
-
-/**
- * A seccomp filter for proot itself: it hears that it is root. It swaps its own id and the one that it pretends in what
- * programs ask for, and then nobody could tell whom a file was given to.
- */
-export function zeroFilter(): Uint8Array | undefined {
-  const calls = ID_CALLS[process.arch];
-  return calls === undefined ? undefined : filterOf(calls, ZERO);
-}
-
-/** A seccomp filter that hands these calls on, and lets every other go its way (`struct sock_filter`). */
-export function ownerFilter(): Uint8Array | undefined {
-  const owners = OWNER_CALLS[process.arch];
-  const states = STATE_CALLS[process.arch];
-  const groups = GROUPS_CALL[process.arch];
-  const ids = RESOLVED_ID_CALLS[process.arch];
-  if (owners === undefined || states === undefined) return undefined;
-  if (groups === undefined || ids === undefined) return undefined;
-  return filterOf([...owners.keys(), ...states.keys(), groups, ...ids], NOTIFY);
-}
-
-function filterOf(numbers: readonly number[], action: number): Uint8Array {
-  const architecture = ARCHITECTURES[process.arch] ?? 0;
-  const toAllow = numbers.length + 1;
-  return Buffer.concat([
-    instruction(LOAD, 0, 0, ARCHITECTURE_AT),
-    instruction(JUMP_IF_EQUAL, 0, toAllow, architecture),
-    instruction(LOAD, 0, 0, 0),
-    ...numbers.map((call, index) => instruction(JUMP_IF_EQUAL, numbers.length - index, 0, call)),
-    instruction(RETURN, 0, 0, ALLOW),
-    instruction(RETURN, 0, 0, action),
-  ]);
-}
-
-function instruction(code: number, yes: number, no: number, value: number): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes.writeUInt16LE(code, 0);
-  bytes[2] = yes;
-  bytes[3] = no;
-  bytes.writeUInt32LE(value >>> 0, 4);
-  return bytes;
-}
+/** uname, where the step's own name for its machine is. */
+export const NAME_CALL: Readonly<Record<string, number>> = { x64: 63, arm64: 160 };

@@ -11,6 +11,8 @@ export interface OwnerThreadOrder {
   readonly space: PathSpace;
   /** What is known of the root's files. */
   readonly intents: Intents;
+  /** The step's, of its machine. */
+  readonly name: string;
   readonly user: {
     /** Who the step believes to be. */
     readonly uid: number;
@@ -24,7 +26,7 @@ export interface OwnerThreadOrder {
 export interface OwnerReport {
   /** False when no listener came: the kernel refused it, or the step did not start. */
   readonly worked: boolean;
-  /** By inode number: whose files are that the step gave away. */
+  /** By inode number: what the step did that its user may not. */
   readonly given: ReadonlyMap<bigint, Given>;
 }
 

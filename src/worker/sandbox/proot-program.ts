@@ -29,18 +29,15 @@ export async function findProot({
   const candidates = [...besideUs(), ...path.split(":")].map((directory) => `${directory}/proot`);
   const found = candidates.find(isExecutable);
   if (found === undefined) return { because: "there is no program proot" };
-  let because = "";
-  // Acceleration by seccomp fails with some kernels (proot-me/proot#336); all is slower without it.
-  for (const more of [{}, { PROOT_NO_SECCOMP: "1" }]) {
-    const program = { path: found, env: { PROOT_TMP_DIR: scratch, ...more } };
-    try {
-      await tryOut(program);
-      return program;
-    } catch (error) {
-      because = messageOf(error);
-    }
+  // Its acceleration by seccomp fails with some kernels (proot-me/proot#336), and would hide from it what the step's own
+  // filter hands on to us.
+  const program = { path: found, env: { PROOT_TMP_DIR: scratch, PROOT_NO_SECCOMP: "1" } };
+  try {
+    await tryOut(program);
+    return program;
+  } catch (error) {
+    return { because: `${found} runs nothing here: ${firstLine(messageOf(error))}` };
   }
-  return { because: `${found} runs nothing here: ${firstLine(because)}` };
 }
 
 /** The executor image has it in the directory of its Node, or of the files that it runs. */

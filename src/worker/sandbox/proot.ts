@@ -20,10 +20,11 @@ import { type NotifyCalls, openNotifyCalls } from "../linux/notify.js";
 import { removeTreeSync, unlockTree } from "../root-remove.js";
 import type { Given, Intents } from "../snapshot/intents.js";
 import type { RootMount } from "../snapshot/types.js";
+import { ownerFilter } from "./call-filter.js";
 import { REPORT_FD } from "./init-protocol.js";
 import { removeMade, resolveInRoot, type MadePoint } from "./mount-points.js";
 import type { NamespaceOptions } from "./namespace.js";
-import { ownerFilter } from "./owner-calls.js";
+
 import { type OwnerThreadOrder, watchOwners } from "./owners.js";
 import { type Bind, makeBinds } from "./proot-binds.js";
 import { findInStep } from "./proot-find.js";
@@ -41,7 +42,7 @@ export interface ProotSandboxOptions extends Pick<NamespaceOptions, "scratch" | 
 }
 
 const WITHOUT_OWNERS =
-  "this kernel hands no system calls on (seccomp user notification, Linux 5.0): what the step gives to other users belongs to its own";
+  "this kernel hands no system calls on (seccomp user notification, Linux 5.0): what the step gives to other users belongs to its own, and device nodes and file capabilities that it makes are lost";
 /** Between two looks at whether the command goes on. */
 const WATCH_MS = 50;
 /** SECCOMP_FILTER_FLAG_NEW_LISTENER */
@@ -233,7 +234,7 @@ async function execute(
 ): Promise<Ended | "refused"> {
   const [stdout, stdoutWrite] = calls.process.pipe();
   const [stderr, stderrWrite] = calls.process.pipe();
-  const watch = watchOwners({ space, intents, user: userOf(spec) }, notify);
+  const watch = watchOwners({ space, intents, name: spec.hostname, user: userOf(spec) }, notify);
   const child = start(env, [stdoutWrite, stderrWrite, watch.stepEnd]);
   for (const fd of [stdoutWrite, stderrWrite, watch.stepEnd]) closeSync(fd);
   const { pid } = child;

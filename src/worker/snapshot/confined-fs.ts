@@ -1,8 +1,8 @@
-import { lstatSync, type BigIntStats } from "node:fs";
+import { chmodSync, lstatSync, type BigIntStats } from "node:fs";
 import { errnoOf } from "../../errors.js";
 import { parentOf } from "../../layer/entry-path.js";
 import type { FileEntry, FileWriter, RootFs } from "../../layer/types.js";
-import type { FileCalls } from "../linux/files.js";
+import { type FileCalls, S_IFSOCK } from "../linux/files.js";
 import { type LiveRootFs, openRootFs } from "../root-fs.js";
 import { atRoot } from "../root-names.js";
 import { diskModeOf, type Intents, isOrdinary, rememberEntry } from "./intents.js";
@@ -29,6 +29,12 @@ export function openConfinedFs({ calls, idMap, intents }: ConfinedFsOptions): Li
       if (entry.type === "hardlink") {
         parents.check(entry.linkTarget ?? "");
         return inner.create(path, entry);
+      }
+      if (entry.type === "char" || entry.type === "block") {
+        parents.forget(path);
+        makePlaceholder(path, entry, { calls, inner });
+        rememberAt(path, entry, intents);
+        return undefined;
       }
       const onDisk = { ...entry, ...owner, mode: diskModeOf(entry), xattrs: ordinaryOf(entry) };
       const writer = inner.create(path, onDisk);
@@ -65,6 +71,19 @@ export function openConfinedFs({ calls, idMap, intents }: ConfinedFsOptions): Li
   };
 }
 
+/** A device node nobody but root can make: a socket, which can be opened as little as one that is not there. */
+function makePlaceholder(
+  path: string,
+  { mode, mtimeNs }: FileEntry,
+  { calls, inner }: { readonly calls: FileCalls; readonly inner: LiveRootFs },
+): void {
+  const at = atRoot(path);
+  if (inner.typeOf(path) !== undefined) inner.remove(path);
+  calls.mknod(at, S_IFSOCK | (mode & 0o777), 0, 0);
+  if ((mode & 0o7000) !== 0) chmodSync(at, mode);
+  calls.utimes(at, mtimeNs);
+}
+
 function ordinaryOf({ xattrs, type }: FileEntry): ReadonlyMap<string, Uint8Array> {
   return new Map([...xattrs].filter(([name]) => isOrdinary(name, type)));
 }
@@ -81,10 +100,9 @@ function rememberingWriter(writer: FileWriter, remember: () => void): FileWriter
 }
 
 function rememberAt(path: string, entry: FileEntry, intents: Intents): void {
-  // Device nodes nobody but root can make.
-  const isThere = entry.type !== "char" && entry.type !== "block" && entry.type !== "socket";
-  const stats = isThere ? statOf(path) : undefined;
-  if (stats !== undefined) rememberEntry(intents, { ...entry, mode: modeOf(entry, stats) }, stats);
+  const stats = entry.type === "socket" ? undefined : statOf(path);
+  if (stats === undefined) return;
+  rememberEntry(intents, { ...entry, mode: modeOf(entry, stats) }, atRoot(path), stats);
 }
 
 /** A symlink's mode is the kernel's, whatever a tar says. */

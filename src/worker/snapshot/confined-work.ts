@@ -23,6 +23,7 @@ import {
   rememberMode,
   rememberOwner,
   ROOT_OWNER,
+  typeBitsOf,
 } from "./intents.js";
 import { awaitClock, compareScan, scan, scanChanges } from "./scan.js";
 import { inodeOf, isDirectoryStamp, openScanCursor, type ScanRecords } from "./scan-records.js";
@@ -122,6 +123,7 @@ function unlocking(calls: FileCalls, intents: Intents, maker: Owner): FileCalls 
     ...calls,
     statx(path, into) {
       if (!calls.statx(path, into)) return false;
+      showDevice(into, path, intents);
       const mode = into.readUInt16LE(STATX_MODE);
       if (!shutsOut(mode)) return true;
       const stats = lstatSync(path, { bigint: true });
@@ -135,7 +137,21 @@ function unlocking(calls: FileCalls, intents: Intents, maker: Owner): FileCalls 
 
 /** Offset in the kernel's `struct statx`. */
 const STATX_MODE = 28;
-const [S_IFMT, S_IFDIR, S_IFREG] = [0o170000, 0o040000, 0o100000];
+const STATX_INODE = 32;
+const STATX_DEVICE = 128;
+const [S_IFMT, S_IFDIR, S_IFREG, S_IFSOCK] = [0o170000, 0o040000, 0o100000, 0o140000];
+
+/** A socket that stands for a device node is compared as the device. */
+function showDevice(statx: Buffer, path: string | Buffer, intents: Intents): void {
+  const mode = statx.readUInt16LE(STATX_MODE);
+  if ((mode & S_IFMT) !== S_IFSOCK) return;
+  if (intents.get(statx.readBigUInt64LE(STATX_INODE))?.device === undefined) return;
+  const device = intentOf(intents, lstatSync(path, { bigint: true }))?.device;
+  if (device === undefined) return;
+  statx.writeUInt16LE((mode & ~S_IFMT) | typeBitsOf(device), STATX_MODE);
+  statx.writeUInt32LE(device.major, STATX_DEVICE);
+  statx.writeUInt32LE(device.minor, STATX_DEVICE + 4);
+}
 
 function shutsOut(mode: number): boolean {
   const type = mode & S_IFMT;
@@ -174,11 +190,12 @@ function* intendedChanges(
       yield change;
       continue;
     }
-    const stats = lstatSync(atRoot(change.path), { bigint: true });
+    const at = atRoot(change.path);
+    const stats = lstatSync(at, { bigint: true });
     const owner = ownerOf(change.path, stats, ownership);
     if (owner !== undefined) rememberOwner(ownership.intents, stats, owner);
     const intent = intentOf(ownership.intents, stats);
-    yield { ...change, entry: intendedEntry(change.entry, intent, stats) };
+    yield { ...change, entry: intendedEntry(change.entry, intent, at, stats) };
   }
 }
 
