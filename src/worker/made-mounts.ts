@@ -67,8 +67,9 @@ async function makeMount(
       return { kind: "root", root: root.begin(), source, target, readonly };
     }
     case "cache": {
-      const { source, target, readonly } = mount;
-      return { kind: "inside", directory: leases.pathOf(mount.key), source, target, readonly };
+      const { source, target, readonly, uid, gid } = mount;
+      const directory = leases.pathOf(mount.key);
+      return { kind: "inside", directory, source, target, readonly, owner: { uid, gid } };
     }
     case "socket": {
       const socket = await openSocketMount(mount, tools);

@@ -3,8 +3,9 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { describeUnless } from "../support/tools-suite.js";
-import { eventually, lacksTools } from "../support/tools.js";
-import { type Lab, openLab } from "./sandbox-stage.js";
+import { eventually, lacksTools, tempDir } from "../support/tools.js";
+import { writeTar } from "../support/tools-tar.js";
+import { type Lab, openLab, writeBlob } from "./sandbox-stage.js";
 
 const SETCAP_NET_RAW = Buffer.from("0100000200200000000000000000000000000000", "hex");
 
@@ -24,10 +25,16 @@ const LAYER = [
 
 describeUnless([lacksTools("proot", "busybox")], "the proot driver", () => {
   let lab: Lab;
+  let closing: AsyncDisposable;
   beforeAll(async () => {
-    lab = await openLab("proot");
+    const caches = await tempDir("tsbuild-caches-");
+    lab = await openLab("proot", caches.path);
+    closing = caches;
   });
-  afterAll(() => lab?.[Symbol.asyncDispose]());
+  afterAll(async () => {
+    await lab?.[Symbol.asyncDispose]();
+    await closing?.[Symbol.asyncDispose]();
+  });
 
   test("runs a step as root of its own root, with nothing but what was asked for", async () => {
     const stage = await lab.stage();
@@ -144,6 +151,33 @@ describeUnless([lacksTools("proot", "busybox")], "the proot driver", () => {
     expect(await readFile(join(source, "y"), "utf8")).toBe("y\n");
     expect(existsSync(join(source, "inner/x"))).toBe(false);
     expect(await stage.seal()).toEqual([]);
+  });
+
+  test("shows the owners that mounts are meant to have, and those of other stages' files", async () => {
+    const stage = await lab.stage();
+    const layer = await writeBlob(lab.dir, writeTar([...LAYER]));
+    const [readonly, source] = [false, ""];
+    const owner = { uid: 100, gid: 102 };
+    const key = "0123456789abcdef".repeat(4);
+    const mounts = [
+      { kind: "file", target: "/secret", content: Buffer.from("x"), mode: 0o41, ...owner },
+      {
+        kind: "cache",
+        target: "/cache",
+        key,
+        source,
+        readonly,
+        mode: 0o751,
+        sharing: "shared",
+        ...owner,
+      },
+      { kind: "image", target: "/other", layers: [layer], source, readonly },
+    ] as const;
+    const script =
+      "stat -c '%u:%g %a' /secret /cache /other/srv/owned; cat /secret; cp -a /other/srv/owned /mine";
+    const said = await stage.sh(script, { mounts: [...mounts] });
+    expect(said).toBe("100:102 41\n100:102 751\n1234:5678 600\nx");
+    expect(await stage.seal()).toMatchObject([{ name: "mine", uid: 1234, gid: 5678 }]);
   });
 
   test("refuses a step without a network, which it cannot give", async () => {

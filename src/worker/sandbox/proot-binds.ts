@@ -26,6 +26,15 @@ export interface Bind {
   readonly source: string;
   /** In the root, relative to it, with every symlink followed. */
   readonly path: string;
+  /** What a step shall see in the place of what the file is. */
+  readonly meant?: MeantBind;
+}
+
+export interface MeantBind {
+  readonly uid: number;
+  readonly gid: number;
+  /** Absent: its own. */
+  readonly mode?: number;
 }
 
 export interface BindPlaces {
@@ -38,6 +47,7 @@ export interface BindPlaces {
 interface Wanted {
   readonly source: string;
   readonly target: string;
+  readonly meant?: MeantBind;
 }
 
 /**
@@ -50,14 +60,13 @@ export function makeBinds(spec: SandboxSpec, at: BindPlaces, made: MadePoint[]):
     .toSorted((a, b) => depthOf(a.mount.target) - depthOf(b.mount.target) || a.index - b.index)
     .map(({ mount, index }) => wantedOf(mount, `${at.scratch}/mount-${index}`));
   const binds: Bind[] = [];
-  for (const [index, { source, target }] of [
-    ...systemBinds(spec, at.scratch),
-    ...asked,
-  ].entries()) {
+  for (const [index, wanted] of [...systemBinds(spec, at.scratch), ...asked].entries()) {
+    const { source, target, meant } = wanted;
     const type: PointType = typeOf(source, target);
     const { path, exists } = resolveInRoot(at.root, target);
     if (!exists) makePoint({ path, type }, binds, at, made);
-    binds.push({ source: plainName(source, `${at.scratch}/bind-${index}`), path });
+    const bind = { source: plainName(source, `${at.scratch}/bind-${index}`), path };
+    binds.push(meant === undefined ? bind : { ...bind, meant });
   }
   return binds;
 }
@@ -140,11 +149,15 @@ function wantedOf(mount: StepMount | InnerMount, fresh: string): Wanted {
     case "file":
       writeFileSync(fresh, mount.content, { mode: 0o600 });
       chmodSync(fresh, mount.mode | 0o400);
-      return { source: fresh, target };
+      return { source: fresh, target, meant: mount };
     case "root":
       return { source: innerSource(rootPathOf(mount), mount), target };
-    case "inside":
-      return { source: innerSource(mount.directory, mount), target };
+    case "inside": {
+      const source = innerSource(mount.directory, mount);
+      // What is in it belongs to who made it.
+      const isWhole = source === mount.directory && mount.owner !== undefined;
+      return isWhole ? { source, target, meant: mount.owner } : { source, target };
+    }
     default:
       return unreachable(mount);
   }

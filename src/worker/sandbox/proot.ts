@@ -21,6 +21,7 @@ import { removeTreeSync, unlockTree } from "../root-remove.js";
 import type { Given, Intents } from "../snapshot/intents.js";
 import type { RootMount } from "../snapshot/types.js";
 import { ownerFilter } from "./call-filter.js";
+import { intentsWith } from "./mount-intents.js";
 import { REPORT_FD } from "./init-protocol.js";
 import { removeMade, resolveInRoot, type MadePoint } from "./mount-points.js";
 import type { NamespaceOptions } from "./namespace.js";
@@ -157,10 +158,11 @@ async function runStep(step: Step, tools: StepTools): Promise<Ended> {
     const binds = makeBinds(spec, { root, scratch, files }, made);
     makeDirectory(spec.cwd, root, binds);
     const space = spaceOf(root, binds);
+    const known = intentsWith(step.intents, spec.mounts, binds);
     const command = findInStep(spec, space);
     const run = (keepsOwners: boolean): Promise<Ended | "refused"> => {
       const order = orderOf(step, command, { binds, program: tools.program, keepsOwners });
-      return execute(order, space, step, tools);
+      return execute(order, space, { ...step, intents: known }, tools);
     };
     const ended = await run(true);
     if (ended !== "refused") return ended;

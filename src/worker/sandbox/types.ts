@@ -41,6 +41,8 @@ export type InnerMount =
       readonly source: string;
       readonly target: string;
       readonly readonly: boolean;
+      /** Whose the directory is meant to be, where it cannot be given away. */
+      readonly owner?: { readonly uid: number; readonly gid: number };
     };
 
 /** What one step runs, with everything resolved: names are numbers, the environment is complete. */

@@ -139,7 +139,7 @@ export function rememberOwner(intents: Intents, stats: BigIntStats, owner: Owner
 }
 
 /** Of a file that is what it is on the disk, but for its owner. */
-function freshIntent(stats: BigIntStats, { uid, gid }: Owner): Intent {
+export function freshIntent(stats: BigIntStats, { uid, gid }: Owner): Intent {
   const { birthtimeNs: bornNs, mtimeNs } = stats;
   const mode = Number(stats.mode) & MODE_BITS;
   const nothing = { xattrs: new Map<string, Uint8Array>(), contentSha256: undefined };
