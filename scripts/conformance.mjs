@@ -108,6 +108,8 @@ function show(result, one, { wrong, log, dir }) {
   console.log(`${result} ${one.id} [${one.feature}]`);
   const because = options.user === undefined ? undefined : suite.NEEDS_ROOT[one.id]?.because;
   if (because !== undefined) console.log(`  needs root: ${because}`);
+  const lacking = suite.NOT_WITH[options.driver]?.[one.id];
+  if (lacking !== undefined) console.log(`  cannot be had: ${lacking}`);
   for (const sentence of wrong) console.log(`  ${sentence}`);
   console.log(`${indent(one.dockerfile ?? "")}\n${indent(log.slice(-4_000))}`);
   if (options.keep) console.log(`  kept in ${dir}`);

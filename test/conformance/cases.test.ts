@@ -4,11 +4,18 @@ import { startRegistry, type RegistryService } from "../support/services.js";
 import { CHECKOUT, lacksBuild } from "../support/tools-cli.js";
 import { lacksRoot, lacksTools } from "../support/tools.js";
 import { describeUnless } from "../support/tools-suite.js";
-import { lacksUsers, userWithSubIds, type TestUser } from "../support/users.js";
+import { lacksUsers, userWithoutSubIds, userWithSubIds, type TestUser } from "../support/users.js";
 import { readCases, type Case } from "./cases.js";
-import { NOT_IN_PLACE } from "./in-place-builder.js";
 import { runCase } from "./run-case.js";
-import { caseBuilder, lacksWay, NEEDS_ROOT, WAYS, type CaseBuilder, type Way } from "./ways.js";
+import {
+  caseBuilder,
+  lacksWay,
+  NEEDS_ROOT,
+  NOT_WITH,
+  WAYS,
+  type CaseBuilder,
+  type Way,
+} from "./ways.js";
 
 /** `npm run test:full` builds every case in every way. */
 const IS_FULL = process.env["TSBUILD_TEST_FULL"] === "1";
@@ -45,7 +52,7 @@ describeUnless(lacks, "the conformance cases", () => {
       });
 
       for (const one of cases.filter((c, index) => isChosen(way, c, index))) {
-        const lacking = way.driver === "in-place" ? NOT_IN_PLACE[one.id] : undefined;
+        const lacking = NOT_WITH[way.driver]?.[one.id];
         if (lacking !== undefined) {
           const name = `${one.feature}: ${one.id} cannot be had: ${lacking}`;
           test.concurrent(name, { timeout: TEST_TIMEOUT_MS }, async () => {
@@ -81,7 +88,8 @@ describe("the list of cases", () => {
   test("has every case that is named as one for root alone", () => {
     const ids = cases.map((one) => one.id);
     expect(ids).toEqual(expect.arrayContaining(Object.keys(NEEDS_ROOT)));
-    expect(ids).toEqual(expect.arrayContaining(Object.keys(NOT_IN_PLACE)));
+    const lacking = Object.values(NOT_WITH).flatMap((one) => Object.keys(one));
+    expect(ids).toEqual(expect.arrayContaining(lacking));
   });
 
   test("never expects a failure without saying how it reads", () => {
@@ -100,7 +108,7 @@ async function possible(way: Way): Promise<{ user?: TestUser; reason?: string | 
   }
   const reason = lacksUsers();
   if (reason !== undefined) return { reason };
-  const user = await userWithSubIds();
+  const user = await (way.driver === "proot" ? userWithoutSubIds() : userWithSubIds());
   return { user, reason: await lacksWay(way.driver, user) };
 }
 

@@ -5,4 +5,4 @@ export { lacksTools } from "../support/tools.js";
 export { findUser, userWithoutSubIds, userWithSubIds } from "../support/users.js";
 export { readCases } from "./cases.js";
 export { runCase } from "./run-case.js";
-export { caseBuilder, NEEDS_ROOT } from "./ways.js";
+export { caseBuilder, NEEDS_ROOT, NOT_WITH } from "./ways.js";

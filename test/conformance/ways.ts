@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { lacksInPlaceHome } from "../support/in-place-home.js";
 import { lacksThrowaway } from "../support/throwaway.js";
 import { plainEnvironment } from "../support/tools-cli.js";
-import { findTool, removeTree, run, tempDir, type Outcome } from "../support/tools.js";
-import { inPlaceBuilder } from "./in-place-builder.js";
+import { findTool, lacksTools, removeTree, run, tempDir, type Outcome } from "../support/tools.js";
+import { inPlaceBuilder, NOT_IN_PLACE } from "./in-place-builder.js";
 import { asUser, reachableApp, userEnvironment, type TestUser } from "../support/users.js";
 
-export type Driver = "overlay" | "plain" | "in-place" | "auto";
+export type Driver = "overlay" | "plain" | "in-place" | "proot" | "auto";
 
 /** Who builds, and how steps are isolated. */
 export interface Way {
@@ -26,7 +26,14 @@ export const WAYS: readonly Way[] = [
   { name: "root, plain", as: "root", driver: "plain", tenth: 4 },
   { name: "user, plain", as: "user", driver: "plain", tenth: 7 },
   { name: "root, in a container's own /", as: "root", driver: "in-place", tenth: 2 },
+  { name: "user without subordinate ids, proot", as: "user", driver: "proot", tenth: 5 },
 ];
+
+/** Cases that ask for what a driver cannot give: why. They fail, so that none stays here for nothing. */
+export const NOT_WITH: Partial<Readonly<Record<Driver, Readonly<Record<string, string>>>>> = {
+  "in-place": NOT_IN_PLACE,
+  proot: { "network-none": "a step below proot is in the network of the build: it is refused" },
+};
 
 /** Cases that an ordinary user cannot build, whoever wrote the builder: why, and what the build must then say. */
 export const NEEDS_ROOT: Readonly<
@@ -44,6 +51,7 @@ const TRIALS: Readonly<Record<Driver, string>> = {
     'mkdir -p l u w m && mount -t overlay overlay -o userxattr,lowerdir="$PWD/l",upperdir="$PWD/u",workdir="$PWD/w" m',
   plain: "mkdir -p m && mount --bind m m",
   "in-place": "mkdir -p m && mount --bind m m",
+  proot: "true",
   auto: "true",
 };
 
@@ -58,6 +66,7 @@ export async function lacksWay(
     const reason = lacksThrowaway() ?? lacksInPlaceHome();
     if (reason !== undefined) return reason;
   }
+  if (driver === "proot") return lacksTools("proot");
   if (user !== undefined) await chown(dir.path, user.uid, user.gid);
   const namespaces =
     user === undefined && isRoot
