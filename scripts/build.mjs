@@ -18,15 +18,28 @@ const namesOfLazyPackages = {
         : undefined,
     );
     plugins.onLoad({ filter: /.*/, namespace: "lazy" }, ({ path }) => ({
-      contents: `export { default, ${namesOf(path).join(", ")} } from ${JSON.stringify(path)};`,
+      contents: path === "undici" ? UNDICI : namesAgain(path),
       resolveDir: process.cwd(),
     }));
   },
 };
-const namesOf = (path) =>
-  Object.keys(require(path)).filter(
+const namesAgain = (path) => {
+  const names = Object.keys(require(path)).filter(
     (name) => /^[A-Za-z_$][\w$]*$/.test(name) && name !== "default",
   );
+  return `export { default, ${names.join(", ")} } from ${JSON.stringify(path)};`;
+};
+/** What src/internal/http.ts takes of it: the whole has fetch, WebSocket and caches besides, and loads as Node's own copy. */
+const UNDICI = `
+  import Agent from "undici/lib/dispatcher/agent.js";
+  import Dispatcher from "undici/lib/dispatcher/dispatcher.js";
+  import ProxyAgent from "undici/lib/dispatcher/proxy-agent.js";
+  import connect from "undici/lib/api/api-connect.js";
+  import request from "undici/lib/api/api-request.js";
+  // As the package's own first module does.
+  Object.assign(Dispatcher.prototype, { connect, request });
+  export { Agent, ProxyAgent };
+`;
 const LAZY_COMMONJS = ["undici", "fast-glob"];
 
 // Beside, and then in the place of the old one: a command that is running meanwhile finds its files.
