@@ -48,11 +48,29 @@ export async function loadCertificates(places: CertificatePlaces): Promise<Certi
   return { pems: [...found.values()], problems };
 }
 
+/** As PEM text. */
+export interface ClientCertificate {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** @param files PEM files */
+export async function readClient(files: {
+  readonly certificateFile: string;
+  readonly keyFile: string;
+}): Promise<ClientCertificate> {
+  const cert = await readFile(files.certificateFile, "latin1");
+  return { cert, key: await readFile(files.keyFile, "latin1") };
+}
+
+/** For connections whose other end may be anyone. @throws Error when the client's certificate and key do not fit */
+export function trustNobody(client?: ClientCertificate): SecureContext {
+  // An empty list, or Node would read its own roots.
+  return createSecureContext({ ...client, ca: [] });
+}
+
 /** Node's own roots and the given ones. @throws Error when the client's certificate and key do not fit */
-export function trustStore(
-  pems: readonly string[],
-  client?: { readonly cert: string; readonly key: string },
-): SecureContext {
+export function trustStore(pems: readonly string[], client?: ClientCertificate): SecureContext {
   const own = client ?? {};
   if (pems.length === 0) return createSecureContext(own);
   const context = createSecureContext(own);

@@ -18,6 +18,14 @@ export class ProxyError extends Error {
   override readonly name: string = "ProxyError";
 }
 
+/** What the HTTP library says of a proxy that refuses to tunnel, as a {@link ProxyError}; any other error as it is. */
+export function proxyErrorOf(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const refused = /^Proxy response \((\d+)\)/.exec(error.message);
+  if (refused === null) return error;
+  return new ProxyError(`the proxy refused the connection (${refused[1]})`, { cause: error });
+}
+
 const CERTIFICATE_CODES =
   /^(?:CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_CERT_|HOSTNAME_MISMATCH|INVALID_CA|CRL_)/;
 

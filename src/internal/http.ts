@@ -1,15 +1,17 @@
 import type { Dispatcher } from "undici";
 import type { Readable } from "node:stream";
 import type { SecureContext } from "node:tls";
-import { readFile } from "node:fs/promises";
 import { type HttpBody, StallTimer, uploadBody } from "./http-body.js";
 import {
   type CertificatePlaces,
   type Certificates,
   loadCertificates,
+  readClient,
+  trustNobody,
   trustStore,
 } from "./http-certificates.js";
-import { ProxyError } from "./http-errors.js";
+import { ProxyError, proxyErrorOf } from "./http-errors.js";
+import { shakeHands } from "./http-handshake.js";
 import { isRedirect, redirected, redirectTarget } from "./http-redirect.js";
 import { SocketTurns } from "./http-sockets.js";
 import { chooseProxy, type ProxyChooser, proxyAuthorization, type ProxySettings } from "./proxy.js";
@@ -58,6 +60,8 @@ export interface HttpResponse {
 export interface HttpClient extends AsyncDisposable {
   /** Resolves once the headers are there, whatever the status. Never retries. @throws what the network gave */
   request(url: URL, request: HttpRequest): Promise<HttpResponse>;
+  /** Resolves unless the server is known not to speak TLS: behind a proxy nobody can tell. @throws what the network gave */
+  shakeHands(url: URL, trust: HttpTrust, signal: AbortSignal): Promise<void>;
   /** Certificates that were named but could not be used, for the message of a failed verification. */
   certificateProblems(): Promise<readonly string[]>;
 }
@@ -125,6 +129,12 @@ class PooledClient implements HttpClient {
     }
   }
 
+  async shakeHands(url: URL, trust: HttpTrust, signal: AbortSignal): Promise<void> {
+    if (this.#proxy(url) !== undefined) return;
+    const client = trust.client && (await readClient(trust.client));
+    await shakeHands(url, { client, attemptMs: ADDRESS_ATTEMPT_MS, signal });
+  }
+
   async certificateProblems(): Promise<readonly string[]> {
     return (await this.#loadCertificates()).problems;
   }
@@ -170,8 +180,7 @@ class PooledClient implements HttpClient {
 
   #dispatcher(url: URL, trust: HttpTrust): Promise<Dispatcher> {
     if (this.#closed) throw new Error("the HTTP client is closed");
-    this.#proxies ??= chooseProxy(this.#environment);
-    const proxy = this.#proxies(url);
+    const proxy = this.#proxy(url);
     const isSecure = url.protocol === "https:";
     const key = JSON.stringify([proxy?.href, isSecure ? trust : "plain"]);
     const known = this.#dispatchers.get(key);
@@ -180,6 +189,11 @@ class PooledClient implements HttpClient {
     this.#dispatchers.set(key, made);
     made.catch(() => this.#dispatchers.delete(key));
     return made;
+  }
+
+  #proxy(url: URL): URL | undefined {
+    this.#proxies ??= chooseProxy(this.#environment);
+    return this.#proxies(url);
   }
 
   async #connectTo(proxy: URL | undefined, trust: HttpTrust | undefined): Promise<Dispatcher> {
@@ -221,6 +235,9 @@ class PooledClient implements HttpClient {
   }
 
   async #trustStore(trust: HttpTrust): Promise<SecureContext> {
+    const client = trust.client && (await readClient(trust.client));
+    // Reading every authority takes as long as a build's start, to be asked nothing.
+    if (trust.skipVerify === true) return trustNobody(client);
     const certificates = await this.#loadCertificates();
     const own: string[] = [];
     for (const file of trust.certificateFiles ?? []) {
@@ -228,10 +245,7 @@ class PooledClient implements HttpClient {
       if (problems[0] !== undefined) throw new Error(problems[0]);
       own.push(...pems);
     }
-    if (trust.client === undefined) return trustStore([...certificates.pems, ...own]);
-    const cert = await readFile(trust.client.certificateFile, "latin1");
-    const key = await readFile(trust.client.keyFile, "latin1");
-    return trustStore([...certificates.pems, ...own], { cert, key });
+    return trustStore([...certificates.pems, ...own], client);
   }
 
   #loadCertificates(): Promise<Certificates> {
@@ -383,11 +397,4 @@ function requestHeaders(request: HttpRequest): Record<string, string> {
     headers["content-length"] = "0";
   }
   return headers;
-}
-
-function proxyErrorOf(error: unknown): unknown {
-  if (!(error instanceof Error)) return error;
-  const refused = /^Proxy response \((\d+)\)/.exec(error.message);
-  if (refused === null) return error;
-  return new ProxyError(`the proxy refused the connection (${refused[1]})`, { cause: error });
 }

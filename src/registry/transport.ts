@@ -210,11 +210,10 @@ export class Transport {
     if (!endpoint.plainAllowed) return secure;
     return coalesce(this.#bases, endpoint.host, signal, async () => {
       try {
-        await this.#ping(
-          endpoint,
-          secure,
-          AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]),
-        );
+        const soon = AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]);
+        // Mostly nobody speaks TLS there: then this is quick, and the rest of what TLS takes is not even loaded.
+        await this.http.shakeHands(secure, endpoint.trust, soon);
+        await this.#ping(endpoint, secure, soon);
         return secure;
       } catch (error) {
         signal.throwIfAborted();
