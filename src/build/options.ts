@@ -95,6 +95,10 @@ export interface BuildOptions {
 
   /** Where blobs and unpacked layers are kept between builds. Default: `$TSBUILD_STORE`, `$XDG_CACHE_HOME/tsbuild`, `~/.cache/tsbuild`. */
   readonly store?: string;
+  /** Layers of earlier builds are used again where nothing that decides them has changed. Default: true. */
+  readonly cache?: boolean;
+  /** Nothing is taken from the cache, or nothing for the stages of these names; what is made is kept all the same. */
+  readonly noCache?: boolean | readonly string[];
   readonly driver?: "auto" | DriverName;
   /** Refuse a driver with which an image may lack something, or have another owner, instead of saying so. */
   readonly strict?: boolean;

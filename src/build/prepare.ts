@@ -4,6 +4,7 @@ import type { Dockerfile, StagePlan } from "../dockerfile/types.js";
 import type { Registry } from "../registry/types.js";
 import type { Emit, NamedContext, SolveInput, SolveOptions } from "../solver/types.js";
 import { openStore } from "../store/index.js";
+import { openCache } from "./cache.js";
 import type { Cleanup } from "./cleanup.js";
 import { type MainContext, namedContexts, openContext, placeMainContext } from "./contexts.js";
 import type { ContextFetcher } from "./contexts-fetch.js";
@@ -74,6 +75,15 @@ export async function openBuild(
   const place = await findStorePlace(options.store, environment);
   if (place.notice !== undefined) emit({ type: "notice", message: place.notice });
   const store = cleanup.use(await openStore(place.directory, signal));
+  const worker = workerStarter(options, {
+    context: main.directory,
+    store,
+    plans,
+    cleanup,
+    emit,
+    signal,
+  });
+  const cache = await openCache(options, { context: main.directory, store, worker, cleanup });
   return {
     escape: dockerfile.escape,
     warnings: dockerfile.warnings,
@@ -84,14 +94,8 @@ export async function openBuild(
     secret,
     agent: agentSource(agents, store, cleanup),
     remote,
-    worker: workerStarter(options, {
-      context: main.directory,
-      store,
-      plans,
-      cleanup,
-      emit,
-      signal,
-    }),
+    worker,
+    ...(cache === undefined ? {} : { cache }),
     signal,
   };
 }

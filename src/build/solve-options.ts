@@ -26,6 +26,7 @@ export async function solveOptions(options: BuildOptions): Promise<readonly Solv
     buildPlatform,
     platformRequested: platform !== undefined,
     compression: leavesNothingPacked(options) ? "none" : (compression ?? "gzip"),
+    ...(leavesNothingPacked(options) ? { staysHere: true as const } : {}),
     ...(compressionLevel === undefined ? {} : { compressionLevel }),
     ...(imageFormat === undefined ? {} : { imageFormat }),
     rewriteTimestamp: options.reproducible === true || options.rewriteTimestamp === true,

@@ -49,6 +49,8 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     imageNameTagWithDigestFile: text("image-name-tag-with-digest-file"),
     reproducible: flag("reproducible"),
     store: text("store") ?? storeBeside(kanikoDirectory(flags, environment), environment),
+    cache: text("cache") === "false" ? false : undefined,
+    noCache: noCache(flags),
     driver: text("driver"),
     strict: flag("strict"),
     inPlace: inPlace(flags, environment),
@@ -69,6 +71,12 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
   return Object.fromEntries(
     Object.entries(options).filter(([, value]) => value !== undefined),
   ) as unknown as BuildOptions;
+}
+
+/** `--no-cache` is for all stages, whatever else is named. */
+function noCache({ one, many }: ParsedFlags): true | readonly string[] | undefined {
+  if (one.get("no-cache") === "true") return true;
+  return optional((many.get("no-cache-filter") ?? []).flatMap((names) => names.split(",")));
 }
 
 /** What the flags alone say of the image. */

@@ -1,4 +1,5 @@
 import { BUILD_FLAGS } from "./flags-build.js";
+import { CACHE_FLAGS } from "./flags-cache.js";
 import { DRIVER_FLAGS } from "./flags-drivers.js";
 import { IN_PLACE_FLAGS } from "./flags-in-place.js";
 import { OUTPUT_FLAGS } from "./flags-output.js";
@@ -17,12 +18,14 @@ export interface FlagSpec {
   /** What the value is called in the help. */
   readonly value?: string;
   readonly help: string;
-  readonly group: "Build" | "Output" | "Registry" | "Environment" | "Container" | "Messages";
+  readonly group:
+    "Build" | "Output" | "Cache" | "Registry" | "Environment" | "Container" | "Messages";
 }
 
 export const FLAGS = [
   ...BUILD_FLAGS,
   ...OUTPUT_FLAGS,
+  ...CACHE_FLAGS,
   { name: "insecure", type: "flag", group: "Registry", help: "push over plain HTTP" },
   { name: "insecure-pull", type: "flag", group: "Registry", help: "pull over plain HTTP" },
   {
@@ -136,7 +139,6 @@ export const UNSUPPORTED: ReadonlyMap<string, string> = new Map(
 /** Kaniko's flags that are refused by name: each would change the result or the rights, and does not work yet. */
 export const NOT_YET: ReadonlySet<string> = new Set([
   "bucket",
-  "cache",
   "cache-copy-layers",
   "cache-dir",
   "cache-repo",

@@ -1,6 +1,14 @@
 import { FLAGS, type FlagSpec } from "./flags.js";
 
-const GROUPS = ["Build", "Output", "Registry", "Environment", "Container", "Messages"] as const;
+const GROUPS = [
+  "Build",
+  "Output",
+  "Cache",
+  "Registry",
+  "Environment",
+  "Container",
+  "Messages",
+] as const;
 
 export function helpText(): string {
   const specs: readonly FlagSpec[] = FLAGS;

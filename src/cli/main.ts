@@ -75,7 +75,8 @@ async function rendererFor(flags: ParsedFlags, verbosity: Verbosity): Promise<Re
     import("./render/screen.js"),
   ]);
   const screen = out.isTTY ? terminalScreen(out) : logScreen(out);
-  return textRenderer(screen, format === "color" ? COLOR : PLAIN, verbosity);
+  const explain = flags.one.get("explain") === "true";
+  return textRenderer(screen, format === "color" ? COLOR : PLAIN, { verbosity, explain });
 }
 
 /** https://no-color.org */

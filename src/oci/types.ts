@@ -72,6 +72,8 @@ export interface Layer {
   readonly origin?: Reference;
   /** Where its bytes are, of a layer that came from neither: an OCI layout. Verified; fails at the end when they are others. */
   readonly open?: (signal: AbortSignal) => AsyncIterable<Uint8Array>;
+  /** A build made it, perhaps an earlier one: it is no part of a base, wherever its bytes are. */
+  readonly isMade?: true;
 }
 
 /** An image is a value: to change one, make another. */

@@ -10,7 +10,7 @@ import type { StageServices } from "./services.js";
 import { advance } from "./state.js";
 import { baseKey, stepKey, type StepKey } from "./step-keys.js";
 import { createTools } from "./tools.js";
-import type { StageInstruction, StageState } from "./types.js";
+import type { Effect, StageInstruction, StageState } from "./types.js";
 
 /**
  * Goes through every stage without making a layer: all words are expanded and all bases found, so that what is wrong
@@ -23,30 +23,38 @@ export async function dryRun(services: StageServices): Promise<Foreseen> {
   await prefetchBases(services);
   for (const index of plan.stages.keys()) await foreseeStage(index, run);
   if (run.errors.length > 0) throw new DockerfileError(run.errors);
-  const keys = new Map<number, readonly StepKey[]>();
-  for (const [index, stage] of run.stages) keys.set(index, (await stage).keys);
-  return { warnings: run.warnings, keys };
+  const stages = new Map<number, ForeseenStage>();
+  for (const [index, stage] of run.stages) stages.set(index, await stage);
+  return { warnings: run.warnings, stages };
 }
 
 /** What a dry run of one platform found. */
 export interface Foreseen {
   /** What the lint rules say of the expanded words. */
   readonly warnings: readonly Diagnostic[];
-  /**
-   * By stage: the keys of FROM, of the base's triggers and of the instructions. Triggers of a base image may need stages
-   * that the plan did not know to be needed.
-   */
-  readonly keys: ReadonlyMap<number, readonly StepKey[]>;
+  /** Triggers of a base image may need stages that the plan did not know to be needed. */
+  readonly stages: ReadonlyMap<number, ForeseenStage>;
 }
 
-interface DryStage {
+export interface ForeseenStage {
+  /** Before the first step. */
+  readonly first: StageState;
+  /** At the end, without its layers. */
   readonly state: StageState;
+  /** The keys of FROM, of the base's triggers and of the instructions. */
   readonly keys: readonly StepKey[];
+  /** Triggers and instructions, as far as they can be known without building. */
+  readonly steps: readonly ForeseenStep[];
+}
+
+export interface ForeseenStep {
+  readonly instruction: StageInstruction;
+  readonly effect: Effect;
 }
 
 interface DryRun {
   readonly services: StageServices;
-  readonly stages: Map<number, Promise<DryStage>>;
+  readonly stages: Map<number, Promise<ForeseenStage>>;
   readonly warnings: Diagnostic[];
   readonly errors: Diagnostic[];
 }
@@ -67,11 +75,11 @@ async function prefetchBases(services: StageServices): Promise<void> {
   await Promise.allSettled(images);
 }
 
-function foreseeStage(index: number, run: DryRun): Promise<DryStage> {
+function foreseeStage(index: number, run: DryRun): Promise<ForeseenStage> {
   return remember(run.stages, index, () => dryStage(index, run));
 }
 
-async function dryStage(index: number, run: DryRun): Promise<DryStage> {
+async function dryStage(index: number, run: DryRun): Promise<ForeseenStage> {
   const { services, warnings } = run;
   const { plan, signal } = services.input;
   const planned = plan.all[index];
@@ -87,12 +95,15 @@ async function dryStage(index: number, run: DryRun): Promise<DryStage> {
     const parent = base.kind === "stage" ? await lastKey(base.index, run) : undefined;
     let key = baseKey(planned, state, parent);
     const keys = [key];
+    const steps: ForeseenStep[] = [];
     for (const instruction of [...triggers, ...planned.stage.instructions]) {
-      state = await dryInstruction(instruction, state, run);
+      const effect = await dryInstruction(instruction, state, run);
+      state = advance(effect, undefined);
+      steps.push({ instruction, effect });
       key = stepKey(key, instruction, state, await sourcesOf(instruction, planned, run));
       keys.push(key);
     }
-    return { state, keys };
+    return { first, state, keys, steps };
   } catch (error) {
     throw locateError(error, planned.stage.from.span, signal);
   }
@@ -102,19 +113,19 @@ async function dryInstruction(
   instruction: StageInstruction,
   state: StageState,
   { services, warnings, errors }: DryRun,
-): Promise<StageState> {
+): Promise<Effect> {
   const tools = createTools({
     services,
     at: instruction,
     warn: (found) => warnings.push(...found),
   });
   try {
-    return advance(await effectOf(instruction, state, tools), undefined, "");
+    return await effectOf(instruction, state, tools);
   } catch (error) {
     const located = locateError(error, instruction.span, services.input.signal);
     if (!(located instanceof DockerfileError)) throw located;
     errors.push(...located.diagnostics);
-    return state;
+    return { state };
   }
 }
 
@@ -140,7 +151,7 @@ async function sourcesOf(
   return sources;
 }
 
-function sourceNames(instruction: Instruction): readonly string[] {
+export function sourceNames(instruction: Instruction): readonly string[] {
   const flags =
     instruction.kind === "COPY"
       ? [instruction.from?.value]

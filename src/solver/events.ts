@@ -25,6 +25,8 @@ export type BuildEvent = At &
         readonly stage: string;
       }
     | { readonly type: "step-cached"; readonly step: StepId; readonly layer?: Descriptor }
+    /** The cache had no layer for the step: why, a line each. */
+    | { readonly type: "step-missed"; readonly step: StepId; readonly because: readonly string[] }
     | {
         readonly type: "step-output";
         readonly step: StepId;

@@ -1,5 +1,5 @@
 import { normalizePlatform } from "../oci/platform.js";
-import type { Image, Platform } from "../oci/types.js";
+import type { History, Image, Platform } from "../oci/types.js";
 import { createdAt } from "./state.js";
 import type { SolveOptions, StageState } from "./types.js";
 
@@ -8,12 +8,14 @@ export function finished(state: StageState, options: SolveOptions): Image {
   const { image } = state;
   const { config } = image;
   const labels = { ...config.labels, ...Object.fromEntries(options.labels) };
-  const created = createdAt(options) ?? image.history.at(-1)?.created ?? config.created;
+  const history = dated(image.history, createdAt(options));
+  const created = createdAt(options) ?? history.at(-1)?.created ?? config.created;
   // Windows wants its own separators; here paths have the plain ones.
   const isWindows = state.platform.os === "windows";
   const workingDir = isWindows ? config.workingDir.replaceAll("/", "\\") : config.workingDir;
   return {
     ...image,
+    history,
     format: options.imageFormat ?? image.format,
     config: {
       ...config,
@@ -23,6 +25,25 @@ export function finished(state: StageState, options: SolveOptions): Image {
       platform: resultPlatform(config.platform, options),
     },
   };
+}
+
+/**
+ * Steps that made no layer have the time of the layer before them, and those before the first new layer have its time: so a
+ * build whose layers all come from the cache gives the same image again, as with BuildKit.
+ */
+function dated(history: readonly History[], epoch: string | undefined): readonly History[] {
+  const isOpen = ({ created }: History): boolean => created === undefined;
+  const first = history.findIndex(isOpen);
+  if (first < 0) return history;
+  const next = history.slice(first).find((entry) => !isOpen(entry))?.created;
+  const before = history.slice(0, first).at(-1)?.created;
+  // Of an image without any layer nothing is known but that it is made now.
+  let time = epoch ?? next ?? before ?? new Date().toISOString();
+  return history.map((entry, at) => {
+    if (isOpen(entry)) return { ...entry, created: time };
+    if (at > first) time = epoch ?? entry.created ?? time;
+    return entry;
+  });
 }
 
 /**

@@ -1,10 +1,13 @@
 import type { StagePlan } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
 import { formatPlatform } from "../oci/platform.js";
+import { lookAhead, type Ahead } from "./cache/look-ahead.js";
+import type { StepCache } from "./cache/step-cache.js";
 import type { Foreseen } from "./dry-run.js";
 import { remember } from "./remember.js";
-import type { Once, RunServices, SharedServices, StageLabel } from "./services.js";
-import { solveStage, stageName } from "./stage.js";
+import type { Once, RunServices, SharedServices, StageLabel, StepResult } from "./services.js";
+import { solveStage } from "./stage.js";
+import { stageName } from "./stage-name.js";
 import type { StepKey } from "./step-keys.js";
 import type { SolveInput, StageState } from "./types.js";
 import { createViewTurns } from "./view-turns.js";
@@ -12,34 +15,43 @@ import { createViewTurns } from "./view-turns.js";
 /** One platform: its stages and what is known of their steps. */
 interface Known {
   readonly input: SolveInput;
-  readonly keys: Foreseen["keys"];
+  readonly stages: Foreseen["stages"];
+  readonly ahead: Ahead;
 }
 
 /**
  * The services of each platform's stages. A stage whose steps are the same for several platforms is one stage, and a step
  * that stages have in common is done by the first that comes to it.
  */
-export function openRunServices(
+export async function openRunServices(
   inputs: readonly SolveInput[],
   shared: SharedServices,
   foreseen: readonly Foreseen[],
-): readonly RunServices[] {
-  const platforms = inputs.map((input, at): Known => ({ input, keys: keysAt(foreseen, at) }));
+  cache: StepCache | undefined,
+): Promise<readonly RunServices[]> {
+  const platforms = await Promise.all(
+    inputs.map(async (input, at): Promise<Known> => {
+      const stages = stagesAt(foreseen, at);
+      return { input, stages, ahead: await lookAhead({ input, shared, foreseen: stages, cache }) };
+    }),
+  );
   const exported = new Set(platforms.flatMap(exportedKeys));
   const stages = new Map<string, Promise<StageState>>();
-  const steps = new Map<StepKey, Promise<StageState>>();
-  const once = (key: StepKey, make: () => Promise<StageState>): Once => {
+  const steps = new Map<StepKey, Promise<StepResult>>();
+  const once = (key: StepKey, make: () => Promise<StepResult>): Once => {
     const isShared = steps.has(key);
-    return { state: remember(steps, key, make), isShared };
+    return { result: remember(steps, key, make), isShared };
   };
-  const count = platforms.reduce((sum, { keys }) => sum + keys.size, 0);
+  const count = platforms.reduce((sum, { stages: { size } }) => sum + size, 0);
   const turns = createViewTurns(count);
   return platforms.map((platform): RunServices => {
     const services: RunServices = {
       ...shared,
       turns,
       input: platform.input,
-      needed: [...platform.keys.keys()].toSorted((a, b) => a - b),
+      needed: [...platform.ahead.needed].toSorted((a, b) => a - b),
+      cache,
+      chainAhead: (index) => platform.ahead.chain(index),
       stage: (index) =>
         remember(stages, stageKey(platform, index), () => solveStage(index, services)),
       label: (index) => labelOf(platform, index, platforms),
@@ -51,15 +63,15 @@ export function openRunServices(
   });
 }
 
-function keysAt(foreseen: readonly Foreseen[], at: number): Foreseen["keys"] {
-  const keys = foreseen[at]?.keys;
-  if (keys === undefined) throw new TsbuildError("INTERNAL", "a platform was not looked through");
-  return keys;
+function stagesAt(foreseen: readonly Foreseen[], at: number): Foreseen["stages"] {
+  const stages = foreseen[at]?.stages;
+  if (stages === undefined) throw new TsbuildError("INTERNAL", "a platform was not looked through");
+  return stages;
 }
 
-function keysOf({ keys }: Known, index: number): readonly StepKey[] {
-  const known = keys.get(index);
-  if (known !== undefined) return known;
+function keysOf({ stages }: Known, index: number): readonly StepKey[] {
+  const known = stages.get(index);
+  if (known !== undefined) return known.keys;
   throw new TsbuildError("INTERNAL", `stage ${index} is not part of the plan`);
 }
 
@@ -72,7 +84,7 @@ function stageKey(platform: Known, index: number): string {
 function labelOf(platform: Known, index: number, platforms: readonly Known[]): StageLabel {
   const key = stageKey(platform, index);
   const owners = platforms.filter(
-    (other) => other.keys.has(index) && stageKey(other, index) === key,
+    (other) => other.stages.has(index) && stageKey(other, index) === key,
   );
   const first = owners[0] === undefined ? 0 : platforms.indexOf(owners[0]);
   const { plan } = platform.input;

@@ -1,5 +1,7 @@
 import type { Semaphore } from "../internal/semaphore.js";
 import type { Image, Platform } from "../oci/types.js";
+import type { StepCache } from "./cache/step-cache.js";
+import type { Chain } from "./cache/types.js";
 import type { Layers } from "./layers.js";
 import type { StepKey } from "./step-keys.js";
 import type { SolveInput, StageState } from "./types.js";
@@ -24,8 +26,12 @@ export interface StageServices extends SharedServices {
 
 /** What running stages share, beyond those that are looked through in a dry run. */
 export interface RunServices extends StageServices {
-  /** The stages that are needed. */
+  /** The stages that are needed: not those whose files only cached steps read. */
   readonly needed: readonly number[];
+  /** Absent: nothing is looked up. */
+  readonly cache: StepCache | undefined;
+  /** Where a stage ends, when that is known without building it. */
+  chainAhead(index: number): Chain | undefined;
   /** Those of all platforms. */
   readonly turns: ViewTurns;
   stage(index: number): Promise<StageState>;
@@ -35,11 +41,18 @@ export interface RunServices extends StageServices {
   /** Whether the step's layer leaves this machine. */
   isExported(key: StepKey): boolean;
   /** The step of this key, done once. */
-  once(key: StepKey, make: () => Promise<StageState>): Once;
+  once(key: StepKey, make: () => Promise<StepResult>): Once;
+}
+
+/** What a step gives. */
+export interface StepResult {
+  readonly state: StageState;
+  /** An earlier build made the layer. */
+  readonly isCached: boolean;
 }
 
 export interface Once {
-  readonly state: Promise<StageState>;
+  readonly result: Promise<StepResult>;
   /** Another stage does it. */
   readonly isShared: boolean;
 }

@@ -38,9 +38,9 @@ export async function inOneLayer(
   };
 }
 
-/** A layer that came from nowhere else. */
-function isMade({ origin, open }: Layer): boolean {
-  return origin === undefined && open === undefined;
+/** A layer that came from nowhere else, or from a cache. */
+function isMade({ origin, open, isMade: known }: Layer): boolean {
+  return known === true || (origin === undefined && open === undefined);
 }
 
 interface Trees {

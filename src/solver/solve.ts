@@ -3,6 +3,7 @@ import { lintViolation } from "../dockerfile/index.js";
 import type { Diagnostic } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
 import type { Image } from "../oci/types.js";
+import { StepCache } from "./cache/step-cache.js";
 import { dryRun, type Foreseen } from "./dry-run.js";
 import { finished } from "./finish.js";
 import { openRunServices } from "./run-services.js";
@@ -36,7 +37,8 @@ export async function solve(
   const shared = openSharedServices(inputs);
   const foreseen = await foresee(inputs, shared);
   checkFirst(inputs, findings(inputs, foreseen));
-  const platforms = openRunServices(inputs, shared, foreseen);
+  const cache = common.cache && new StepCache(common.cache, signal);
+  const platforms = await openRunServices(inputs, shared, foreseen, cache);
   common.emit({ type: "plan", steps: stageSteps(platforms) });
   const running = platforms.flatMap((services) =>
     services.needed.map((index) => services.stage(index)),

@@ -1,14 +1,16 @@
 import { resolveFrom } from "../dockerfile/index.js";
-import type { Instruction, PlannedStage, StagePlan } from "../dockerfile/types.js";
+import type { Instruction, PlannedStage } from "../dockerfile/types.js";
 import { TsbuildError, messageOf, unreachable } from "../errors.js";
 import { scratchImage } from "../oci/image.js";
 import type { Descriptor, Image } from "../oci/types.js";
+import { cachedStep } from "./cache/cached-step.js";
 import type { PlannedStep, StepId } from "./events.js";
 import { effectOf } from "./handlers.js";
 import { LocatedError, locateError } from "./locate-error.js";
 import { StageView } from "./stage-view.js";
 import { startStage } from "./stage-base.js";
-import type { RunServices, StageLabel } from "./services.js";
+import type { RunServices, StageLabel, StepResult } from "./services.js";
+import { stageName } from "./stage-name.js";
 import { advance, createdAt } from "./state.js";
 import type { StepKey } from "./step-keys.js";
 import { createTools } from "./tools.js";
@@ -37,21 +39,19 @@ function stepId(stage: number, instruction: number): StepId {
   return `${stage}.${instruction + 1}`;
 }
 
-export function stageName(plan: StagePlan, index: number): string {
-  return plan.all[index]?.stage.name ?? `stage-${index}`;
-}
-
 /** Runs one stage from its base to its last instruction. */
 export async function solveStage(index: number, services: RunServices): Promise<StageState> {
   const { store, worker, signal, emit } = services.input;
   const planned = plannedStage(services, index);
   const sources = async (): Promise<void> => {
-    await Promise.all([...planned.needs].map((need) => services.stage(need)));
+    const needs = [...planned.needs].filter((need) => services.needed.includes(need));
+    await Promise.all(needs.map((need) => services.stage(need)));
   };
   const { layers, turns } = services;
   await using view = new StageView({ store, layers, worker, turns, sources, signal, emit });
   const stage: RunningStage = { index, planned, services, view, label: services.label(index) };
   const base = { ...services, warn: () => undefined };
+  if (!services.needed.includes(index)) announceAll(stage);
   const { state, triggers } = await step(stage, planned.stage.from, 0, async () => ({
     result: await startStage(planned, base),
   }));
@@ -91,6 +91,17 @@ function announce(
   services.input.emit({ type: "plan", steps });
 }
 
+/** A stage that nobody thought to be needed: its files were in the cache a moment ago. */
+function announceAll({ services, planned, label }: RunningStage): void {
+  const { stage } = planned;
+  const steps = [stage.from, ...stage.instructions].map(({ text }, at) => ({
+    id: stepId(label.number, at),
+    stage: label.name,
+    text,
+  }));
+  services.input.emit({ type: "plan", steps });
+}
+
 /** Instructions that follow one another, their keys, and the number that the first has in its stage. */
 interface Run {
   readonly steps: readonly StageInstruction[];
@@ -105,7 +116,7 @@ async function follow(stage: RunningStage, run: Run, first: StageState): Promise
     const key = run.keys[at];
     if (key === undefined) throw new TsbuildError("INTERNAL", "a step was not looked through");
     state = await step(stage, instruction, run.number + at, (id) =>
-      once(stage, { instruction, key, id }, before),
+      once(stage, { instruction, key, id, number: run.number + at }, before),
     );
   }
   return state;
@@ -115,43 +126,62 @@ interface Step {
   readonly instruction: StageInstruction;
   readonly key: StepKey;
   readonly id: StepId;
+  readonly number: number;
 }
 
 /** Makes a layer, unless another stage makes or has made that very one. */
 async function once(stage: RunningStage, at: Step, before: StageState): Promise<Done<StageState>> {
   const { services } = stage;
-  if (!MAKES_LAYER.has(at.instruction.kind)) return { result: await instruct(stage, at, before) };
-  const { state, isShared } = services.once(at.key, () => instruct(stage, at, before));
-  const result = await (isShared ? stage.view.waitFor(state) : state);
-  const { layers } = result.image;
+  if (!MAKES_LAYER.has(at.instruction.kind)) {
+    return { result: (await instruct(stage, at, before)).state };
+  }
+  const { result, isShared } = services.once(at.key, () => instruct(stage, at, before));
+  const { state, isCached } = await (isShared ? stage.view.waitFor(result) : result);
+  const { layers } = state.image;
   const layer = layers.length > before.image.layers.length ? layers.at(-1) : undefined;
-  return { result, isShared, ...(layer === undefined ? {} : { layer: layer.descriptor }) };
+  const made = layer === undefined ? {} : { layer: layer.descriptor };
+  return { result: state, isFound: isShared || isCached, ...made };
 }
 
 async function instruct(
   stage: RunningStage,
-  { instruction, key, id }: Step,
+  { instruction, key, id, number }: Step,
   state: StageState,
-): Promise<StageState> {
-  const { services, view } = stage;
+): Promise<StepResult> {
+  const { services, view, index } = stage;
+  const compress = services.isExported(key);
   const running = {
     view,
     step: id,
     willRun: stage.planned.stage.instructions.some(({ kind }) => kind === "RUN"),
-    compress: services.isExported(key),
+    compress,
     source: (name: string) => source(stage, name),
   };
   // The dry run has said what there is to warn of.
   const tools = createTools({ services, at: instruction, warn: () => undefined, running });
   const effect = await effectOf(instruction, state, tools);
-  return advance(effect, await effect.layer?.(), createdNow(services));
+  const { layer } = effect;
+  if (layer === undefined) return { state: advance(effect, undefined), isCached: false };
+  return cachedStep({
+    services,
+    index,
+    instruction,
+    number,
+    effect: { ...effect, layer },
+    state,
+    tools,
+    compress,
+    now: () => createdNow(services),
+    waitFor: (promise) => view.waitFor(promise),
+    missed: (because) => services.input.emit({ type: "step-missed", step: id, because }),
+  });
 }
 
 interface Done<T> {
   readonly result: T;
   readonly layer?: Descriptor;
-  /** Another stage did it. */
-  readonly isShared?: boolean;
+  /** Another stage did it, or an earlier build. */
+  readonly isFound?: boolean;
 }
 
 /** One step as the user sees it: start, end or failure, and the Dockerfile's line in what is thrown. */
@@ -167,9 +197,9 @@ async function step<T>(
   signal.throwIfAborted();
   emit({ type: "step-start", step: id, text: instruction.text, stage: label.name });
   try {
-    const { result, layer, isShared } = await work(id);
+    const { result, layer, isFound } = await work(id);
     const made = layer === undefined ? {} : { layer };
-    if (isShared === true) emit({ type: "step-cached", step: id, ...made });
+    if (isFound === true) emit({ type: "step-cached", step: id, ...made });
     else emit({ type: "step-done", step: id, ms: performance.now() - started, ...made });
     return result;
   } catch (error) {

@@ -1,5 +1,6 @@
-import type { Image, ImageConfig, Platform } from "../oci/types.js";
-import type { SealedLayer } from "../layer/types.js";
+import type { Image, ImageConfig, Layer, Platform } from "../oci/types.js";
+import { baseChain } from "./cache/key.js";
+import type { Chain } from "./cache/types.js";
 import type { Effect, SolveOptions, StageState } from "./types.js";
 import { joinWorkdir } from "./workdir-path.js";
 
@@ -33,7 +34,7 @@ export function withVariable(
 export function initialState(
   base: Image,
   platform: Platform,
-  inherited: Pick<StageState, "env" | "args" | "workdirSet"> | undefined,
+  inherited: Pick<StageState, "env" | "args" | "workdirSet" | "chain"> | undefined,
 ): StageState {
   const hasPath = base.config.env.some((pair) => splitPair(pair)[0] === "PATH");
   const keepsEnv = hasPath || platform.os === "windows";
@@ -49,6 +50,7 @@ export function initialState(
     args: inherited?.args ?? [],
     cmdSet: false,
     workdirSet: inherited?.workdirSet ?? false,
+    chain: inherited?.chain ?? baseChain(base),
   };
 }
 
@@ -56,31 +58,30 @@ export function withConfigPatch(state: StageState, patch: Partial<ImageConfig>):
   return { ...state, image: { ...state.image, config: { ...state.image.config, ...patch } } };
 }
 
+/** A layer with what is known of how it came to be. */
+export interface MadeLayer {
+  readonly layer: Layer;
+  /** RFC 3339. */
+  readonly created: string;
+  /** The stage's with this layer. */
+  readonly chain: Chain;
+}
+
 /** The state after an instruction: its effect, its layer and its line of history. */
-export function advance(
-  effect: Effect,
-  layer: SealedLayer | undefined,
-  created: string,
-): StageState {
+export function advance(effect: Effect, made: MadeLayer | undefined): StageState {
   const { state } = effect;
   const { image } = state;
-  const layers =
-    layer === undefined
-      ? image.layers
-      : [...image.layers, { descriptor: layer.descriptor, diffId: layer.diffId }];
-  const history =
-    effect.history === undefined
-      ? image.history
-      : [
-          ...image.history,
-          {
-            created,
-            createdBy: effect.history,
-            comment: HISTORY_COMMENT,
-            emptyLayer: layer === undefined,
-          },
-        ];
-  return { ...state, image: { ...image, layers, history } };
+  const layers = made === undefined ? image.layers : [...image.layers, made.layer];
+  const chain = made === undefined ? state.chain : made.chain;
+  if (effect.history === undefined) return { ...state, chain, image: { ...image, layers } };
+  const entry = {
+    // Of a step that makes no layer it is known at the end: see `finished`.
+    ...(made === undefined ? {} : { created: made.created }),
+    createdBy: effect.history,
+    comment: HISTORY_COMMENT,
+    emptyLayer: made === undefined,
+  };
+  return { ...state, chain, image: { ...image, layers, history: [...image.history, entry] } };
 }
 
 /** `SOURCE_DATE_EPOCH` in RFC 3339, when there is one. */

@@ -7,6 +7,7 @@ import type { Registry } from "../registry/types.js";
 import type { Store } from "../store/types.js";
 import type { ExitStatus } from "../worker/sandbox/types.js";
 import type { LayerBlob, StepSpec, Worker } from "../worker/types.js";
+import type { CacheInput, Chain, InputSources, StepInputs } from "./cache/types.js";
 import type { BuildEvent } from "./events.js";
 import type { StepOptions } from "./step-options.js";
 
@@ -31,6 +32,8 @@ export interface StageState {
   readonly cmdSet: boolean;
   /** Whether this Dockerfile has set a working directory in this stage or those that it starts from. */
   readonly workdirSet: boolean;
+  /** What its files are made of, for the cache. */
+  readonly chain: Chain;
 }
 
 /** What one instruction does: a new state, what the history says, and, for those that write files, a layer. */
@@ -38,6 +41,8 @@ export interface Effect {
   readonly state: StageState;
   /** The history's `created_by`; absent: no entry (ONBUILD). */
   readonly history?: string;
+  /** What decides the layer, besides the files that are there before it. Absent with `layer`. */
+  readonly inputs?: (sources: InputSources) => Promise<StepInputs>;
   /** Makes the layer. Absent: nothing but configuration changes. */
   readonly layer?: () => Promise<SealedLayer>;
 }
@@ -133,6 +138,8 @@ export interface SolveOptions {
   readonly labels: ReadonlyMap<string, string>;
   readonly compression: Compression;
   readonly compressionLevel?: number;
+  /** No layer leaves this machine, however it is compressed. */
+  readonly staysHere?: true;
   readonly imageFormat?: ImageFormat;
   /** Seconds since the epoch for `created` and history times. */
   readonly sourceDateEpoch?: number;
@@ -169,6 +176,8 @@ export interface SolveInput {
    * alone, so there may be none. Resolves when a command may be run.
    */
   readonly onWork?: (layers: readonly Layer[]) => Promise<void>;
+  /** Absent: nothing is looked up, and nothing is kept. */
+  readonly cache?: CacheInput;
   readonly signal: AbortSignal;
   readonly emit: Emit;
 }

@@ -20,6 +20,22 @@ export interface BlobStore {
   adoptBlob(file: string, digest: Digest): Promise<void>;
 }
 
+/** Small values by their key, written by one tsbuild and read by another. Safe for several processes at once. */
+export interface Records {
+  /** The value as it was written; `undefined` when there is none that can be read. Marks it as used. */
+  find(key: string): Promise<unknown>;
+  /** Replaces what was there. @throws TsbuildError STORE_FAILED */
+  put(key: string, value: unknown): Promise<void>;
+}
+
+/** Digests of files by what tells one state of a file from the next. Of one context; a memory that may be lost. */
+export interface StatCache {
+  get(identity: string): string | undefined;
+  set(identity: string, digest: string): void;
+  /** Writes what is new. Never fails: then files are read once more. */
+  save(): Promise<void>;
+}
+
 /** The store of one build: the shared directory, and a staging directory of its own in it. */
 export interface Store extends BlobStore, AsyncDisposable {
   readonly root: string;
@@ -34,6 +50,10 @@ export interface Store extends BlobStore, AsyncDisposable {
   /** The file of a layer's index, as `layer/` wrote it; nothing ever changes it. */
   findIndex(diffId: DiffId): Promise<string | undefined>;
   adoptIndex(file: string, diffId: DiffId): Promise<void>;
+  /** What steps made, by what decided it. */
+  readonly records: Records;
+  /** What is known of the files of a context. */
+  statCache(context: string): Promise<StatCache>;
   /** What was fetched from URLs. */
   readonly downloads: Downloads;
   /** Where git repositories are kept from build to build, a directory for each. Made when absent. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Copy } from "../../src/dockerfile/types.js";
-import { copyHistory, expandCopy, type ExpandedCopy } from "../../src/solver/instructions/copy.js";
+import { copyHistory, expandCopy } from "../../src/solver/instructions/copy.js";
+import type { ExpandedCopy } from "../../src/solver/instructions/copy-items.js";
 import { fakeTools, instructionsOf, stateOf } from "./support-tools.js";
 
 const plain = {

@@ -109,7 +109,7 @@ export async function after(
   const warned: Diagnostic[] = [];
   for (const instruction of instructionsOf(lines, head)) {
     const fake = fakeTools(instruction, options);
-    now = advance(await effectOf(instruction, now, fake.tools), undefined, "");
+    now = advance(await effectOf(instruction, now, fake.tools), undefined);
     warned.push(...fake.warned);
   }
   return { state: now, warned, history: now.image.history.map(({ createdBy }) => createdBy) };

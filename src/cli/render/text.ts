@@ -8,12 +8,18 @@ const TICK = 100;
 /** Characters of a step's text in the log; the Dockerfile has the rest. */
 const MAX_TEXT = 200;
 
+export interface TextOptions {
+  readonly verbosity: Verbosity;
+  /** Say of each step that the cache did not have what has changed. */
+  readonly explain: boolean;
+}
+
 type Of<T extends BuildEvent["type"]> = Extract<BuildEvent, { type: T }>;
 
 /** Steps with their number, text, output, time and size, as they happen; parallel stages are told apart by their name. */
-export function textRenderer(screen: Screen, style: Style, verbosity: Verbosity): Renderer {
+export function textRenderer(screen: Screen, style: Style, options: TextOptions): Renderer {
   return async (events) => {
-    const log = new TextLog(screen, style, verbosity);
+    const log = new TextLog(screen, style, options);
     const timer = setInterval(() => log.tick(), TICK);
     try {
       for await (const event of events) log.show(event);
@@ -35,6 +41,7 @@ class TextLog {
   readonly #screen: Screen;
   readonly #style: Style;
   readonly #verbosity: Verbosity;
+  readonly #explain: boolean;
   readonly #numbers = new Map<StepId, string>();
   readonly #perStage = new Map<string, number>();
   readonly #running = new Map<StepId, RunningStep>();
@@ -42,10 +49,11 @@ class TextLog {
   readonly #partial = new Map<string, { text: string; readonly decoder: StringDecoder }>();
   readonly #transfers = new Map<string, Of<"transfer">>();
 
-  constructor(screen: Screen, style: Style, verbosity: Verbosity) {
+  constructor(screen: Screen, style: Style, { verbosity, explain }: TextOptions) {
     this.#screen = screen;
     this.#style = style;
     this.#verbosity = verbosity;
+    this.#explain = explain || verbosity === "debug";
   }
 
   show(event: BuildEvent): void {
@@ -59,8 +67,11 @@ class TextLog {
       case "step-done":
         return this.#done(event);
       case "step-cached":
+        this.#running.delete(event.step);
         this.#info(`${this.#tag(event.step)} ${this.#style.green("CACHED")}`);
         return;
+      case "step-missed":
+        return this.#missed(event);
       case "step-failed":
         this.#flush(event.step);
         this.#running.delete(event.step);
@@ -112,6 +123,13 @@ class TextLog {
     if (layer === undefined && ms < 500) return;
     const size = layer === undefined ? "" : `, layer ${formatBytes(layer.size)}`;
     this.#info(`${this.#tag(step)} ${this.#style.dim(`done in ${formatSeconds(ms)}${size}`)}`);
+  }
+
+  #missed({ step, because }: Of<"step-missed">): void {
+    if (!this.#explain) return;
+    for (const line of because) {
+      this.#info(`${this.#tag(step)} ${this.#style.dim(`not cached: ${line}`)}`);
+    }
   }
 
   #output({ step, stream, chunk }: Of<"step-output">): void {

@@ -15,16 +15,9 @@ import {
 import { createdNs } from "../state.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { expand } from "../words.js";
-import {
-  copyHistory,
-  copyRequest,
-  expandCopy,
-  isRemote,
-  isUrl,
-  itemsOf,
-  warnIgnored,
-  type ExpandedSource,
-} from "./copy.js";
+import { addInputs } from "./copy-inputs.js";
+import { copyHistory, copyRequest, expandCopy, isRemote, warnIgnored } from "./copy.js";
+import { isUrl, itemsOf, type ExpandedSource } from "./copy-items.js";
 
 /** What a download is given unless --chmod says otherwise. */
 const DOWNLOAD_MODE = 0o600;
@@ -49,7 +42,12 @@ export async function add(instruction: Add, state: StageState, tools: Tools): Pr
     });
     return await packUnpacked({ ...request, items: unpacked.items }, state.image, tools);
   };
-  return { state, history: copyHistory("ADD", expanded, false), layer };
+  return {
+    state,
+    history: copyHistory("ADD", expanded, false),
+    inputs: () => addInputs(expanded, instruction, checksum, state, tools),
+    layer,
+  };
 }
 
 /** A hard link may lead to a file of an earlier layer: the new one then has that file's content, too. */

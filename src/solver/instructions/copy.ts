@@ -7,39 +7,15 @@ import { redactUrl } from "../../internal/redact.js";
 import type { SealedLayer } from "../../layer/types.js";
 import type { Tree } from "../../oci/tree.js";
 import { parseChmod } from "../copy/chmod.js";
-import { memoryEntry } from "../copy/entries.js";
-import { expandSource } from "../copy/expand.js";
 import { planCopy } from "../copy/plan-copy.js";
-import type { CopyItem, CopyRequest, Owner } from "../copy/types.js";
+import type { CopyRequest, Owner } from "../copy/types.js";
 import { createdNs } from "../state.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { resolveOwner } from "../user.js";
 import { expand, scopeOf, warnUnset } from "../words.js";
 import { withoutDrive } from "../workdir-path.js";
-
-/** What COPY and ADD share, with every variable put in. */
-export interface ExpandedCopy {
-  readonly sources: readonly ExpandedSource[];
-  /** As history shows it. */
-  readonly target: string;
-  /** Where it leads: of a Windows path, without the drive. */
-  readonly place: string;
-  readonly chown: string | undefined;
-  readonly chmod: string | undefined;
-  readonly link: boolean;
-  readonly exclude: readonly string[];
-}
-export type ExpandedSource =
-  /** `local`: of a Windows path, without the drive. */
-  | { readonly kind: "path"; readonly path: string; readonly local: string }
-  | { readonly kind: "heredoc"; readonly name: string; readonly content: string };
-/** What sources become items with. */
-export interface ItemOptions {
-  readonly parents: boolean;
-  /** The time of heredocs. Nanoseconds since the epoch. */
-  readonly createdNs: bigint;
-  readonly signal: AbortSignal;
-}
+import { copyInputs } from "./copy-inputs.js";
+import { isUrl, itemsOf, type ExpandedCopy, type ExpandedSource } from "./copy-items.js";
 
 export async function copy(instruction: Copy, state: StageState, tools: Tools): Promise<Effect> {
   const expanded = expandCopy(instruction, state, tools);
@@ -66,7 +42,13 @@ export async function copy(instruction: Copy, state: StageState, tools: Tools): 
     await source.prepare(planCopy(request));
     return await tools.pack(planCopy(request), state.image);
   };
-  return { state, history: copyHistory("COPY", expanded, parents), layer };
+  const flags = { from: from?.value, parents };
+  return {
+    state,
+    history: copyHistory("COPY", expanded, parents),
+    inputs: (sources) => copyInputs(expanded, flags, state, tools, sources),
+    layer,
+  };
 }
 
 export function expandCopy(instruction: Copy | Add, state: StageState, tools: Tools): ExpandedCopy {
@@ -150,33 +132,6 @@ function ownerOf(root: Tree, chown: string, tools: Tools): Owner {
   return { uid, gid };
 }
 
-/** Paths of one source, and heredocs. */
-export async function itemsOf(
-  sources: readonly ExpandedSource[],
-  from: FileSource,
-  options: ItemOptions,
-): Promise<readonly CopyItem[]> {
-  const items: CopyItem[] = [];
-  for (const source of sources) {
-    if (source.kind === "path") items.push(...(await expandSource(from, source.local, options)));
-    else items.push(heredocItem(source.name, source.content, options.createdNs));
-  }
-  return items;
-}
-
-/** Its name is a path from the root, as with BuildKit: nothing in it leads out of the destination. */
-function heredocItem(written: string, content: string, mtimeNs: bigint): CopyItem {
-  const name = posix.normalize(`/${written}`).slice(1).replace(/\/$/, "");
-  if (name === "" || name.includes("/")) {
-    throw new TsbuildError(
-      "DOCKERFILE_INVALID",
-      `tried to copy the heredoc <<${written}: ${name === "" ? "it names no file" : "its directory does not exist"}`,
-      { hint: "name the directory in the destination, and the file alone behind <<" },
-    );
-  }
-  return { kind: "file", name, entry: memoryEntry(new TextEncoder().encode(content), { mtimeNs }) };
-}
-
 export function copyHistory(name: "COPY" | "ADD", copy: ExpandedCopy, parents: boolean): string {
   const words = [
     name,
@@ -195,10 +150,6 @@ export function copyHistory(name: "COPY" | "ADD", copy: ExpandedCopy, parents: b
 /** History is public: a password in a URL is not. */
 function shownSource(path: string): string {
   return /^[a-z]+:\/\/[^/]*@/.test(path) ? redactUrl(path) : path;
-}
-
-export function isUrl(path: string): boolean {
-  return path.startsWith("http://") || path.startsWith("https://");
 }
 
 /** Whether a source is fetched from elsewhere. */

@@ -12,6 +12,7 @@ import { expandMounts, openMounts, parentsFirst, type StepMounts } from "../run-
 import type { Effect, StageState, Tools } from "../types.js";
 import { resolveUser } from "../user.js";
 import { shellOf } from "./metadata.js";
+import { runInputs } from "./run-inputs.js";
 import { DEFAULT_PATH } from "../state.js";
 
 /** BuildKit's name for the machine that a step sees. */
@@ -28,6 +29,8 @@ export async function run(instruction: Run, state: StageState, tools: Tools): Pr
   return {
     state,
     history: `RUN ${[...argPrefix(state), ...argv].join(" ")} # buildkit`,
+    inputs: (sources) =>
+      runInputs({ argv, scripts: texts(script), rights, mounts: expanded }, state, tools, sources),
     layer: async () => {
       const opened = await openMounts(expanded, state, tools);
       const devices = rights.devices.mounts.map((mount) => ({ kind: "bind", ...mount }) as const);
@@ -53,6 +56,12 @@ function commandLine(
     argv: [...shell, target],
     mounts: [{ kind: "file", target, content, mode: 0o755, uid: 0, gid: 0 }],
   };
+}
+
+function texts(mounts: readonly StepMount[]): readonly string[] {
+  return mounts.flatMap((mount) =>
+    mount.kind === "file" ? [new TextDecoder().decode(mount.content)] : [],
+  );
 }
 
 /** `|N name=value …`: the declared ARGs, each at the place of its first declaration with its last value. */

@@ -6,6 +6,7 @@ import { createdNs, withConfigPatch } from "../state.js";
 import type { Effect, StageState, Tools } from "../types.js";
 import { resolveOwner } from "../user.js";
 import { expand } from "../words.js";
+import { timeFacts } from "./copy-inputs.js";
 import { isAbsoluteWorkdir, joinWorkdir } from "../workdir-path.js";
 
 const ROOT = { uid: 0, gid: 0 };
@@ -31,5 +32,11 @@ export function workdir(instruction: Workdir, state: StageState, tools: Tools): 
       state.image,
     );
   };
-  return { ...effect, layer };
+  const facts = [
+    { name: "instruction", value: "WORKDIR" },
+    { name: "directory", value: path },
+    { name: "USER", value: state.image.config.user },
+    ...timeFacts(tools.options),
+  ];
+  return { ...effect, inputs: () => Promise.resolve({ facts, contents: [] }), layer };
 }
