@@ -10,7 +10,7 @@ import { inPlaceOptions, withoutMeaning } from "./in-place.js";
 import type { BuildOptions } from "./options.js";
 
 const SINGLE_ID =
-  "this user has no subordinate ids: whatever a step gives to another user belongs to root in the image";
+  "this user has no subordinate ids: whatever a step changes belongs to root in the image, it can give nothing to another user, and make no device nodes";
 const PROOT =
   "steps run below proot: what one makes as another user than its own is its own user's, device nodes that it makes cannot be opened, and steps are slower and see the build's processes";
 
@@ -45,6 +45,7 @@ export function workerStarter(
       admit: (owner, idMap) => store.admit(owner, idMap),
       abandoned: await leftovers(store),
       foreign: foreignArchitectures(plans),
+      ...(options.layerMounts === undefined ? {} : { layerMounts: options.layerMounts }),
       signal,
     });
     cleanup.use(worker);
