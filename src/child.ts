@@ -17,11 +17,13 @@ import { openMountCalls, type MountCalls } from "./worker/linux/mount.js";
 import { openProcessCalls, type ProcessCalls } from "./worker/linux/process.js";
 import { probeInPlace } from "./worker/probe-in-place.js";
 import { probeProot } from "./worker/probe-proot.js";
+import { probeLayerMounts } from "./worker/probe-layer-mounts.js";
 import { mountMemory, probeHere } from "./worker/probe.js";
 import {
   toWire,
   type Answers,
   type FromChild,
+  type ProbeReport,
   type Request,
   type ToChild,
 } from "./worker/protocol.js";
@@ -111,7 +113,7 @@ async function handle(
 ): Promise<Answers[Request["op"]]> {
   switch (request.op) {
     case "probe":
-      return probeHere(request, state.calls);
+      return probe(request, state.calls);
     case "probeWithout":
       return request.driver === "in-place" ? probeInPlace(request) : probeProot(request);
     case "open":
@@ -144,6 +146,20 @@ async function handle(
     default:
       return unreachable(request);
   }
+}
+
+async function probe(
+  request: Extract<Request, { op: "probe" }>,
+  calls: State["calls"],
+): Promise<ProbeReport> {
+  const found = probeHere(request, calls);
+  const { overlayOptions } = found;
+  if (!request.layerMounts || overlayOptions === undefined) return found;
+  const because = await probeLayerMounts({ ...request, overlayOptions }, calls);
+  return {
+    ...found,
+    layers: because === undefined ? { kind: "mounted" } : { kind: "unpacked", because },
+  };
 }
 
 async function open(state: State, request: Extract<Request, { op: "open" }>): Promise<undefined> {

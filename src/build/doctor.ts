@@ -2,7 +2,13 @@ import { openStore } from "../store/index.js";
 import { readHostFacts, type HostFacts } from "../worker/host-report.js";
 import { NoDriverError } from "../worker/session.js";
 import { probeHost } from "../worker/start.js";
-import type { DriverName, HostReport, RefusedDriver } from "../worker/types.js";
+import type {
+  DriverName,
+  HostReport,
+  LayerMounts,
+  LayersReport,
+  RefusedDriver,
+} from "../worker/types.js";
 import { Cleanup } from "./cleanup.js";
 import { inPlaceOptions } from "./in-place.js";
 import type { BuildOptions } from "./options.js";
@@ -11,6 +17,8 @@ import { findStorePlace } from "./store-place.js";
 export interface DoctorOptions extends Pick<BuildOptions, "inPlace"> {
   /** Looks whether this one works. Default: the one that a build would choose. */
   readonly driver?: "auto" | DriverName;
+  /** As for a build. */
+  readonly layerMounts?: LayerMounts;
   /** As for a build: what a filesystem allows depends on which it is. */
   readonly store?: string;
   /** Where `TSBUILD_STORE`, `XDG_CACHE_HOME` and `HOME` are read from. */
@@ -24,6 +32,8 @@ export interface Diagnosis {
   readonly driver?: DriverName;
   /** The ids in the namespace and out here: `inside-outside-count`, or `host`. */
   readonly idMap?: string;
+  /** Whether layers are mounted or unpacked, and why; absent: the driver mounts none. */
+  readonly layers?: LayersReport;
   /** What the driver cannot do, one sentence each. */
   readonly limits: readonly string[];
   /** Better ones, and why not. */
@@ -49,10 +59,13 @@ export async function diagnose(options: DoctorOptions = {}): Promise<Diagnosis> 
       inPlace: inPlaceOptions({ ...build, environment: environment ?? {} }, [store.root]),
       staging: store.staging,
       admit: (owner, idMap) => store.admit(owner, idMap),
+      ...(options.layerMounts === undefined ? {} : { layerMounts: options.layerMounts }),
       signal,
     });
-    const { driver, idMap, refused } = host;
-    return { driver, idMap, limits: limitsOf(host), refused, ...changeOf(refused, host), ...base };
+    const { driver, idMap, refused, layers } = host;
+    const shown = layers === undefined ? {} : { layers };
+    const limits = limitsOf(host);
+    return { driver, idMap, ...shown, limits, refused, ...changeOf(refused, host), ...base };
   } catch (error) {
     if (!(error instanceof NoDriverError)) throw error;
     const { refused } = error;

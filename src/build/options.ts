@@ -1,6 +1,6 @@
 import type { Readable } from "node:stream";
 import type { ResourceLimit } from "../worker/sandbox/types.js";
-import type { DriverName } from "../worker/types.js";
+import type { DriverName, LayerMounts } from "../worker/types.js";
 import type { Compression, Descriptor, ImageFormat } from "../oci/types.js";
 import type { Keychain } from "../registry/types.js";
 
@@ -100,6 +100,8 @@ export interface BuildOptions {
   /** Nothing is taken from the cache, or nothing for the stages of these names; what is made is kept all the same. */
   readonly noCache?: boolean | readonly string[];
   readonly driver?: "auto" | DriverName;
+  /** Default `auto`: where the kernel can, layers are mounted as they are instead of unpacked. */
+  readonly layerMounts?: LayerMounts;
   /** Refuse a driver with which an image may lack something, or have another owner, instead of saying so. */
   readonly strict?: boolean;
   /** For the driver `in-place`, which makes a container's own "/" each stage's root in turn. */

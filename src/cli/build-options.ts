@@ -52,6 +52,7 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     cache: text("cache") === "false" ? false : undefined,
     noCache: noCache(flags),
     driver: text("driver"),
+    layerMounts: text("layer-mounts"),
     strict: flag("strict"),
     inPlace: inPlace(flags, environment),
     materialize: text("materialize") === "true" ? true : undefined,

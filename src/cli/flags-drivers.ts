@@ -18,6 +18,13 @@ export const DRIVER_FLAGS = [
     help: "how steps are isolated (default the best that works here)",
   },
   {
+    name: "layer-mounts",
+    type: "string",
+    choices: ["auto", "off"],
+    group: "Environment",
+    help: "off: unpack base layers where they could be mounted as they are",
+  },
+  {
     name: "strict",
     type: "flag",
     group: "Environment",

@@ -11,6 +11,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** Those that decide what a build may do here; the others would be read for nothing. */
 const FLAGS: ReadonlySet<FlagName> = new Set<FlagName>([
   "driver",
+  "layer-mounts",
   "store",
   "format",
   "verbosity",
@@ -31,10 +32,12 @@ export async function runDoctor(
   }
   // The choices were checked against the table of flags.
   const driver = flags.one.get("driver") as DoctorOptions["driver"];
+  const layerMounts = flags.one.get("layer-mounts") as DoctorOptions["layerMounts"];
   const store =
     flags.one.get("store") ?? storeBeside(kanikoDirectory(flags, environment), environment);
   const found = await diagnose({
     ...(driver === undefined ? {} : { driver }),
+    ...(layerMounts === undefined ? {} : { layerMounts }),
     ...(store === undefined ? {} : { store }),
     inPlace: inPlace(flags, environment),
     environment,

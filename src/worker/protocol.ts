@@ -5,6 +5,7 @@ import type { ExitStatus, ProcessOutput } from "./sandbox/types.js";
 import type {
   InPlaceOptions,
   LayerBlob,
+  LayersReport,
   RefusedDriver,
   SealedFiles,
   SealOptions,
@@ -22,6 +23,8 @@ export type Request =
       readonly reach?: string;
       /** Bytes of memory that upper directories may take where they cannot lie in `staging`. */
       readonly memoryBytes?: number;
+      /** See whether layers can be mounted instead of unpacked. */
+      readonly layerMounts: boolean;
     }
   /** Where the process has no namespaces of its own: may it do what this driver does? */
   | {
@@ -34,6 +37,8 @@ export type Request =
       readonly op: "open";
       readonly staging: string;
       readonly layersDirectory: string;
+      /** Where layers are kept that are mounted; absent: all are unpacked. */
+      readonly mountedLayers?: string;
       /** Where caches of steps last; absent: a step cannot have one. */
       readonly cachesDirectory?: string;
       readonly idMap: string;
@@ -84,6 +89,8 @@ export interface ProbeReport {
   readonly needsMemory: boolean;
   /** The worker's pid namespace cannot have a /proc: steps must do without such namespaces. */
   readonly hidesProc: boolean;
+  /** Whether layers can be mounted instead of unpacked. Absent: that was not asked, or no overlay mount would be there for them. */
+  readonly layers?: LayersReport;
   readonly refused: readonly Omit<RefusedDriver, "driver">[];
 }
 

@@ -17,7 +17,13 @@ import {
 import type { RootDriver, SnapshotDriver } from "./layer-host-types.js";
 import { userNamespaceOf } from "./sandbox/strays.js";
 import type { ProbeReport, Request } from "./protocol.js";
-import type { DriverName, HostReport, RefusedDriver, WorkerOptions } from "./types.js";
+import type {
+  DriverName,
+  HostReport,
+  LayersReport,
+  RefusedDriver,
+  WorkerOptions,
+} from "./types.js";
 
 type NamespacesPlan = Exclude<NamespacePlan, { kind: "none" }>;
 type WithoutPlan = Extract<NamespacePlan, { kind: "none" }>;
@@ -34,7 +40,7 @@ export interface Session {
 
 export type ProbeOptions = Pick<
   WorkerOptions,
-  "driver" | "staging" | "foreign" | "inPlace" | "admit" | "signal"
+  "driver" | "staging" | "foreign" | "inPlace" | "admit" | "layerMounts" | "signal"
 >;
 
 /** What is the same for every plan that is tried. */
@@ -93,6 +99,8 @@ function nameOf(plan: NamespacePlan, driver: SnapshotDriver): DriverName {
   return isSingle(plan) ? `single-id-${driver}` : driver;
 }
 
+const LAYERS_OFF: LayersReport = { kind: "unpacked", because: "it was asked for" };
+
 /** With a pid namespace, unless /proc says, or the kernel, that none can be had there. */
 async function tryNamespaces(plan: NamespacesPlan, search: Search): Promise<Session | undefined> {
   const isHidden = plan.kind === "user" && hidesProc(readFileSync("/proc/self/mountinfo", "utf8"));
@@ -135,6 +143,7 @@ async function trySession(
         refused: search.refused,
         sharesPids,
         ...(memory === undefined ? {} : { memoryBytes: memory }),
+        ...(driver === "overlay" ? { layers: probe.layers ?? LAYERS_OFF } : {}),
       };
       return { client, plan, driver, probe, host };
     }
@@ -162,7 +171,7 @@ async function admitted(
 function probeRequest(
   sharesPids: boolean,
   reach: string | undefined,
-  { driver, staging }: ProbeOptions,
+  { driver, staging, layerMounts }: ProbeOptions,
 ): Extract<Request, { op: "probe" }> {
   const memoryBytes = memoryForFiles();
   const enough = driver.endsWith("overlay") ? LEAST_MEMORY : ENOUGH_MEMORY;
@@ -172,6 +181,7 @@ function probeRequest(
     sharesPids,
     ...(reach === undefined ? {} : { reach }),
     ...(memoryBytes < enough ? {} : { memoryBytes }),
+    layerMounts: layerMounts !== "off" && !driver.endsWith("plain"),
   };
 }
 

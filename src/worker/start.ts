@@ -2,6 +2,9 @@ import { createWorker } from "./client.js";
 import { findSession, isSingle, type ProbeOptions } from "./session.js";
 import type { HostReport, Worker, WorkerOptions } from "./types.js";
 
+/** Beside the directories of id maps: what is mounted shows the ids of the layer, whoever mounts it. */
+const MOUNTED = "erofs";
+
 /**
  * Starts the worker in the best namespaces that this host allows, tried out in the worker's process itself.
  * @throws TsbuildError HOST_UNSUPPORTED with the reason of each driver, ABORTED
@@ -13,6 +16,9 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       op: "open",
       staging: options.staging,
       layersDirectory: await options.layersDirectory(plan.idMap),
+      ...(host.layers?.kind === "mounted"
+        ? { mountedLayers: await options.layersDirectory(MOUNTED) }
+        : {}),
       ...(options.cachesDirectory === undefined
         ? {}
         : { cachesDirectory: await options.cachesDirectory(plan.idMap) }),

@@ -110,6 +110,10 @@ export interface RefusedDriver {
   /** A line of a Pod's spec that would allow it, where there is one. */
   readonly podSpec?: string;
 }
+/** How the layers of an image become directories that an overlay is mounted of. */
+export type LayersReport =
+  { readonly kind: "mounted" } | { readonly kind: "unpacked"; readonly because: string };
+
 export interface HostReport {
   readonly driver: DriverName;
   /** Names the id map, as a directory name: `host`, or the map's lines joined. */
@@ -119,6 +123,8 @@ export interface HostReport {
   readonly sharesPids: boolean;
   /** Bytes of memory that hold what steps write, where the store's filesystem cannot. */
   readonly memoryBytes?: number;
+  /** Of the drivers that mount overlays, and absent with the others. */
+  readonly layers?: LayersReport;
 }
 export type DriverName =
   "overlay" | "plain" | "single-id-overlay" | "single-id-plain" | "in-place" | "proot";
@@ -139,13 +145,18 @@ export interface InPlaceOptions {
   readonly preserve: boolean;
 }
 
+/** Whether layers are mounted where that works. */
+export type LayerMounts = "auto" | "off";
+
 export interface WorkerOptions {
   /** `auto` takes the best that the host allows. */
   readonly driver: "auto" | DriverName;
   /** The store's staging directory of this build. */
   readonly staging: string;
-  /** Where unpacked layers of one id map are kept and found. */
+  /** Where unpacked layers of one id map are kept and found; and those that are mounted, as if `erofs` were one. */
   readonly layersDirectory: (idMap: string) => Promise<string>;
+  /** `off`: layers are unpacked, although they could be mounted. Default: `auto`. */
+  readonly layerMounts?: LayerMounts;
   /**
    * Opens the store to another user and group, who is root in a namespace, and gives the directory that holds all of it.
    * Absent: no such namespace is tried.

@@ -21,7 +21,7 @@ import type { Scenario, ScenarioResult, State } from "./snapshot-scenario.js";
 
 const libc = loadLibc();
 const calls = openFileCalls(libc);
-const mounts = openMountCalls(libc);
+const mountCalls = openMountCalls(libc);
 const signal = new AbortController().signal;
 
 async function play(
@@ -36,7 +36,9 @@ async function play(
   const open = (driver: SnapshotDriver, name: string): LayerHost => {
     const staging = join(place, `${name}-staging`);
     const layersDirectory = join(place, `${name}-layers`);
-    for (const path of [staging, layersDirectory]) mkdirSync(path, { recursive: true });
+    const mountedLayers = join(place, `${name}-mounted`);
+    for (const path of [staging, layersDirectory, mountedLayers])
+      mkdirSync(path, { recursive: true });
     const singleId = scenario.singleId ?? false;
     return createLayerHost({
       staging,
@@ -45,12 +47,14 @@ async function play(
       driver,
       singleId,
       threadFile,
+      ...(scenario.mounted === true && driver === "overlay" ? { mountedLayers } : {}),
     });
   };
   const sealed: SealedFiles[] = [];
   let live: State = {};
   const host = open(scenario.driver, "first");
   const root = await host.prepare(base, signal);
+  const mounts = mountsIn(join(place, "first-staging"));
   const step = async (script: string): Promise<void> => {
     live = inside(root.begin(), (path) => {
       execFileSync("sh", ["-e", "-c", `umask 022\n${script}`], {
@@ -98,13 +102,24 @@ async function play(
       overlay: await rebuild("overlay", scenario.again === true ? "first" : "overlay"),
       plain: await rebuild("plain", "plain"),
     },
-    kept: readdirSync(join(place, "first-layers")),
+    kept: withoutMarks(readdirSync(join(place, "first-layers"))),
+    keptMounted: withoutMarks(readdirSync(join(place, "first-mounted"))),
+    mounts,
     indexes,
     warnings,
     leftovers: readdirSync(join(place, "first-staging")).filter(
       (name) => !name.endsWith(".blob") && !name.endsWith(".index"),
     ),
   };
+}
+
+function withoutMarks(names: readonly string[]): readonly string[] {
+  return names.filter((name) => !name.endsWith(".used"));
+}
+
+function mountsIn(directory: string): number {
+  const lines = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
+  return lines.filter((line) => line.includes(` ${directory}/`) && line.includes(" erofs ")).length;
 }
 
 function blobOf({ layer, blobFile }: SealedFiles): LayerBlob {
@@ -146,11 +161,11 @@ function inside<T>(mount: RootMount, use: (path: string) => T): T {
   if (mount.kind === "directory") return use(mount.path);
   const { lower, upper, work, target } = mount;
   const options = `userxattr,lowerdir=${lower.join(":")},upperdir=${upper},workdir=${work}`;
-  mounts.mount("overlay", target, "overlay", 0, options);
+  mountCalls.mount("overlay", target, "overlay", 0, options);
   try {
     return use(target);
   } finally {
-    mounts.unmount(target);
+    mountCalls.unmount(target);
   }
 }
 

@@ -4,6 +4,8 @@ import type { SnapshotDriver } from "../../src/worker/layer-host-types.js";
 export interface Scenario {
   readonly driver: SnapshotDriver;
   readonly singleId?: boolean;
+  /** Layers are mounted where the driver is the overlay one. */
+  readonly mounted?: boolean;
   /** One layer each: a shell script that fills an empty directory, packed by tar(1). Lowest first. */
   readonly base: readonly string[];
   /** Options of tar(1) for the layer of the same number. */
@@ -32,8 +34,11 @@ export interface ScenarioResult {
   readonly live: State;
   /** The same layers on a fresh root of each kind. */
   readonly rebuilt: Readonly<Record<SnapshotDriver, State>>;
-  /** Names in the directory of unpacked layers. */
+  /** Names in the directory of unpacked layers, and in that of mounted ones. */
   readonly kept: readonly string[];
+  readonly keptMounted: readonly string[];
+  /** Of the base, how many lower directories are mounts. */
+  readonly mounts: number;
   readonly indexes: readonly string[];
   readonly warnings: readonly string[];
   /** Left in the staging directory besides sealed files. */

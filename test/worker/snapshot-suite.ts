@@ -420,10 +420,15 @@ const OTHERS = {
   },
 } satisfies Record<string, Omit<Scenario, "driver">>;
 
-/** Everything that a driver has to do, whatever it is made of. */
-export function describeSnapshots(driver: SnapshotDriver, identity: Identity): void {
+/** Everything that a driver has to do, whatever it is made of. @param mounted Layers are mounted instead of unpacked. */
+export function describeSnapshots(
+  driver: SnapshotDriver,
+  identity: Identity,
+  mounted: boolean = false,
+): void {
   const because = unplayable(identity);
-  const title = `the ${driver} driver as ${identity}${because === undefined ? "" : `: ${because}`}`;
+  const how = mounted ? " with mounted layers" : "";
+  const title = `the ${driver} driver${how} as ${identity}${because === undefined ? "" : `: ${because}`}`;
   describe.skipIf(because !== undefined)(title, () => {
     const cases = CASES.filter(({ owners }) => identity === "root" || owners === undefined);
     const results = new Map<string, Outcome>();
@@ -433,7 +438,7 @@ export function describeSnapshots(driver: SnapshotDriver, identity: Identity): v
         ...cases.map(({ name, base, steps }) => [name, { base, steps }] as const),
         ...Object.entries(OTHERS),
       ]);
-      const common = { driver, singleId: identity === "single-id" };
+      const common = { driver, mounted, singleId: identity === "single-id" };
       const scenarios = [...plays.values()].map((each) => ({ ...each, ...common }));
       const outcomes = playAll(bundle, scenarios, identity);
       [...plays.keys()].forEach((name, at) => results.set(name, outcomes[at]!));

@@ -8,11 +8,12 @@ export function doctorJson(found: Diagnosis): string {
 }
 
 export function doctorText(found: Diagnosis): string {
-  const { driver, idMap, limits, refused, podSpec } = found;
+  const { driver, idMap, layers, limits, refused, podSpec } = found;
   const lines = [
     driver === undefined
       ? row("driver", "none: RUN cannot work here; COPY, ADD and metadata can")
       : row("driver", idMap === undefined ? driver : `${driver}, ids ${idMap}`),
+    ...(layers === undefined ? [] : [row("layers", layersText(layers))]),
     ...limits.map((limit) => row("", limit)),
     ...evidence(found),
   ];
@@ -22,6 +23,12 @@ export function doctorText(found: Diagnosis): string {
   }
   if (podSpec !== undefined) lines.push(row("Pod spec", `better with ${podSpec}`));
   return `${lines.join("\n")}\n`;
+}
+
+function layersText(layers: NonNullable<Diagnosis["layers"]>): string {
+  return layers.kind === "mounted"
+    ? "mounted as they are, nothing is unpacked"
+    : `unpacked: ${layers.because}`;
 }
 
 function evidence({ store, facts }: Diagnosis): readonly string[] {

@@ -21,8 +21,8 @@ import {
 import type { SnapshotTools } from "./tools.js";
 
 /** In a layer's directory. The image names the tar's blocks, so neither is of use without the other. */
-const TAR = "layer.tar";
-const IMAGE = "layer.erofs";
+export const TAR = "layer.tar";
+export const IMAGE = "layer.erofs";
 
 /** Layers that the kernel shows as lower directories although nobody has unpacked them. */
 export interface MountedLayers extends OtherLayers, AsyncDisposable {}

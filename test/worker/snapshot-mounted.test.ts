@@ -1,0 +1,3 @@
+import { describeSnapshots } from "./snapshot-suite.js";
+
+describeSnapshots("overlay", "root", true);
