@@ -85,6 +85,7 @@ await build({
   ...common,
   entryPoints: [
     "src/child.ts",
+    "src/git-remote.ts",
     "src/worker/sandbox/init.ts",
     "src/worker/sandbox/owner-thread.ts",
     "src/worker/sandbox/proot-init.ts",

@@ -37,6 +37,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     "solver",
   ],
   child: ["errors", "internal", "oci", "layer", "worker"],
+  "git-remote": ["errors", "internal", "context"],
   index: ["build", "solver", "errors", "registry", "dockerfile", "worker", "oci"],
   cli: ["index"],
 };

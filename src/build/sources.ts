@@ -1,5 +1,6 @@
 import {
   fetchUrlFile,
+  gitBeside,
   openGit,
   parseGitRef,
   parseUrlChecksum,
@@ -114,6 +115,7 @@ export class Sources implements RemoteSources, AsyncDisposable {
       repositories: await (await this.#openStore()).gitDirectory(),
       environment: agent === undefined ? environment : { ...environment, SSH_AUTH_SOCK: agent },
       ...(login === undefined ? {} : { login }),
+      program: gitBeside(),
       signal: this.#signal,
     };
   }

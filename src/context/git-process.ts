@@ -1,14 +1,7 @@
 import { spawn } from "node:child_process";
 import { errnoOf, messageOf, TsbuildError } from "../errors.js";
 import { redactText } from "../internal/redact.js";
-import type { GitCredentials } from "./git-ref.js";
-
-/** What opens a repository, at every path of `origin` (submodules mostly are beside it) and nowhere else. */
-export type GitAccess = { readonly origin: string } & (
-  | { readonly credentials: GitCredentials }
-  /** The value of an Authorization header. */
-  | { readonly header: string }
-);
+import { accessEnvironment, type GitAccess } from "./git-access.js";
 
 /** How git is run for one repository. */
 export interface GitSetting {
@@ -21,6 +14,8 @@ export interface GitSetting {
   /** The program's own; only what `PASSED` names reaches git. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly access?: GitAccess | undefined;
+  /** The directory of a git that brings along all that it starts, see `gitBeside`; absent: the one of PATH. */
+  readonly program?: string | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -43,6 +38,7 @@ const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 /** Ways to the network, and nothing by which a repository's checkout could differ. */
 const PASSED = [
   ..."PATH SSH_AUTH_SOCK GIT_SSL_CAINFO GIT_SSL_CAPATH SSL_CERT_FILE SSL_CERT_DIR".split(" "),
+  "NODE_EXTRA_CA_CERTS", // of our own transport
   ..."HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY".split(" "),
   ..."http_proxy https_proxy no_proxy all_proxy".split(" "),
 ];
@@ -191,31 +187,16 @@ function killGroup(pid: number): void {
   }
 }
 
-function configArguments({ access }: GitSetting): readonly string[] {
+function configArguments({ access, program }: GitSetting): readonly string[] {
   const own =
-    access === undefined
+    // Our transport has the access from the environment. The helper would be run by /bin/sh, whosever that is.
+    access === undefined || program !== undefined
       ? []
       : "header" in access
         ? // It is git that sends the header, and it would send it on to another host.
           ["http.followRedirects=false"]
         : [`credential.${access.origin}.helper=${CREDENTIAL_HELPER}`];
   return [...CONFIG, ...own].flatMap((entry) => ["-c", entry]);
-}
-
-/** Secrets for git, where an argument would show them to everybody. */
-function accessEnvironment({ access }: GitSetting): Record<string, string> {
-  if (access === undefined) return {};
-  if ("header" in access) {
-    return {
-      GIT_CONFIG_COUNT: "1",
-      GIT_CONFIG_KEY_0: `http.${access.origin}/.extraHeader`,
-      GIT_CONFIG_VALUE_0: `Authorization: ${access.header}`,
-    };
-  }
-  return {
-    TSBUILD_GIT_USERNAME: access.credentials.username,
-    TSBUILD_GIT_PASSWORD: access.credentials.password,
-  };
 }
 
 function environmentOf(setting: GitSetting): Record<string, string> {
@@ -243,8 +224,17 @@ function environmentOf(setting: GitSetting): Record<string, string> {
     GIT_CEILING_DIRECTORIES: setting.home,
     // Of submodules too: no file://, by which a repository could read this machine, and no ext::, which runs programs.
     GIT_ALLOW_PROTOCOL: "http:https:ssh:git",
-    // A host that is new is trusted, as BuildKit does; a host whose key has changed is not.
+    GIT_TEMPLATE_DIR: "",
+    ...programEnvironment(setting.program),
+    ...accessEnvironment(setting.access),
+  };
+}
+
+/** What git starts comes from its own directory alone where it has one: there, `ssh` has these flags by itself. */
+function programEnvironment(program: string | undefined): Record<string, string> {
+  if (program !== undefined) return { PATH: program, GIT_EXEC_PATH: program };
+  // A host that is new is trusted, as BuildKit does; a host whose key has changed is not.
+  return {
     GIT_SSH_COMMAND: "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new",
-    ...accessEnvironment(setting),
   };
 }

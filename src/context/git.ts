@@ -4,7 +4,8 @@ import { errnoOf, messageOf, TsbuildError } from "../errors.js";
 import { openDirectory } from "./directory.js";
 import { checkOutCommit, finishCheckout, type CheckoutOptions } from "./git-checkout.js";
 import { discardKept, keepCommit, keptDirectory, type KeptCommit } from "./git-kept.js";
-import type { GitAccess, GitSetting } from "./git-process.js";
+import type { GitAccess } from "./git-access.js";
+import type { GitSetting } from "./git-process.js";
 import { showGitUrl, type GitCredentials, type GitRef } from "./git-ref.js";
 import { resolveGitTarget, type GitTarget } from "./git-resolve.js";
 import type { FileSource, GitSource } from "./types.js";
@@ -20,6 +21,8 @@ export interface GitOptions {
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** For the host of an http(s) URL; those in the URL come first. */
   readonly login?: GitLogin;
+  /** A git of our own to run, see `gitBeside`; absent: the one of PATH. */
+  readonly program?: string | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -56,6 +59,7 @@ export async function resolveGit(ref: GitRef, options: GitOptions): Promise<Reso
     shown: showGitUrl(ref.remote),
     environment: options.environment ?? {},
     access: accessTo(ref, options.login),
+    program: options.program,
     signal: options.signal,
   };
   return named(setting, async () => {

@@ -1,4 +1,5 @@
 export { openDirectory } from "./directory.js";
+export { gitBeside } from "./git-program.js";
 export { fetchGit, openGit, resolveGit } from "./git.js";
 export { findNonDirectory } from "./git-tree.js";
 export { parseGitRef, showGitUrl } from "./git-ref.js";

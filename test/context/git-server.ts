@@ -17,8 +17,8 @@ import { dirname, join } from "node:path";
 export interface GitServer extends AsyncDisposable {
   /** A directory of the test's own. */
   readonly root: string;
-  /** `dumb`: the repository's files, as any web server gives them. `smart`: by git-http-backend. `private`: dumb, for `user` with `pass word` alone. `token`: smart, for `x-access-token` with `hunter2hunter2` alone. `slow`: never answers. */
-  url(kind: "dumb" | "smart" | "private" | "token" | "slow", path: string): string;
+  /** `dumb`: the repository's files, as any web server gives them. `smart`: by git-http-backend. `old`: the same, which knows no protocol version 2. `private`: dumb, for `user` with `pass word` alone. `token`: smart, for `x-access-token` with `hunter2hunter2` alone. `slow`: never answers. */
+  url(kind: "dumb" | "smart" | "old" | "private" | "token" | "slow", path: string): string;
   /** `METHOD /path` and whether credentials came with it. */
   readonly requests: { readonly line: string; readonly authorized: boolean }[];
   readonly git: (directory: string, ...args: readonly string[]) => string;
@@ -64,8 +64,10 @@ export async function startGitServer(from?: string): Promise<GitServer> {
     const isToken = request.headers.authorization === TOKEN;
     if ((kind === "private" && !authorized) || (kind === "token" && !isToken)) {
       response.writeHead(401, { "www-authenticate": 'Basic realm="git"' }).end();
-    } else if (kind === "smart" || kind === "token") serveSmart(published, path, request, response);
-    else serveFile(published, path, response);
+    } else if (kind === "smart" || kind === "token" || kind === "old") {
+      if (kind === "old") delete request.headers["git-protocol"];
+      serveSmart(published, path, request, response);
+    } else serveFile(published, path, response);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;

@@ -16,6 +16,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { fetchGit, openGit, parseGitRef } from "../../src/context/index.js";
 import type { GitCheckout, GitOptions, GitRef } from "../../src/context/index.js";
 import { TsbuildError } from "../../src/errors.js";
+import { ownGit } from "../support/own-git.js";
+import { lacksBuild } from "../support/tools-cli.js";
 import { startGitServer, type GitServer } from "./git-server.js";
 
 const { signal } = new AbortController();
@@ -30,6 +32,11 @@ let two: string;
 
 /** What every test begins with. */
 let template: GitServer;
+/** The git that is run; absent: this machine's. */
+let program: string | undefined;
+
+/** With git's own transport, and with ours, which the executor image has. */
+const TRANSPORTS = lacksBuild() === undefined ? (["git", "our"] as const) : (["git"] as const);
 
 beforeAll(async () => {
   template = await startGitServer();
@@ -56,6 +63,7 @@ afterAll(async () => {
 beforeEach(async () => {
   server = await startGitServer(template.root);
   made = 0;
+  program = undefined;
 });
 afterEach(async () => {
   await server[Symbol.asyncDispose]();
@@ -82,7 +90,7 @@ function repositories(): string {
 
 async function fetch(text: string | GitRef, extra: Extra = {}): Promise<GitCheckout> {
   const ref = typeof text === "string" ? refOf(text) : text;
-  const options = { repositories: repositories(), environment, signal, ...extra };
+  const options = { repositories: repositories(), environment, program, signal, ...extra };
   return fetchGit(ref, { directory: newDirectory(), ...options });
 }
 
@@ -102,105 +110,121 @@ function read({ path }: GitCheckout, file: string): string {
   return readFileSync(join(path, file), "utf8");
 }
 
-describe.each(["dumb", "smart"] as const)("a repository on a %s http server", (kind) => {
-  const url = (rest = ""): string => `${server.url(kind, "repo.git")}${rest}`;
+async function useTransport(transport: (typeof TRANSPORTS)[number]): Promise<void> {
+  if (transport === "our") program = await ownGit(join(server.root, "git-core"));
+}
 
-  test("gives its default branch, with the modes of umask 022 and without .git", async () => {
-    const checkout = await fetch(url());
-    expect(checkout.commit).toBe(two);
-    expect(read(checkout, "README")).toBe("v2\n");
-    expect(readdirSync(checkout.path).sort()).toEqual(
-      ["README", "also", "bin", "link", "out", "sub"].sort(),
+const SERVERS = [
+  ["dumb", "git"],
+  ["smart", "git"],
+  ...(["dumb", "old", "smart"] as const).map((kind) => [kind, "our"] as const),
+] as const;
+
+describe.each(SERVERS.filter(([, transport]) => TRANSPORTS.some((each) => each === transport)))(
+  "a repository on a %s http server, by %s transport",
+  (kind, transport) => {
+    const url = (rest = ""): string => `${server.url(kind, "repo.git")}${rest}`;
+    beforeEach(() => useTransport(transport));
+
+    test("gives its default branch, with the modes of umask 022 and without .git", async () => {
+      const checkout = await fetch(url());
+      expect(checkout.commit).toBe(two);
+      expect(read(checkout, "README")).toBe("v2\n");
+      expect(readdirSync(checkout.path).sort()).toEqual(
+        ["README", "also", "bin", "link", "out", "sub"].sort(),
+      );
+      const mode = (path: string): number => lstatSync(join(checkout.path, path)).mode & 0o7777;
+      expect([mode("."), mode("README"), mode("bin"), mode("bin/x")]).toEqual([
+        0o755, 0o644, 0o755, 0o755,
+      ]);
+      expect(lstatSync(join(checkout.path, "link")).isSymbolicLink()).toBe(true);
+    });
+
+    const most = [
+      ["#v1.0", "v1\n"],
+      ["#refs/heads/dev", "dev\n"],
+      ["#heads/dev", "dev\n"],
+      ["#refs/tags/annotated", "v1\n"],
+      ["?tag=v1.0", "v1\n"],
+      ["?branch=dev", "dev\n"],
+      ["#HEAD", "v2\n"],
+    ];
+    test.each([["#annotated", "v1\n"], ["#dev", "dev\n"], ...(transport === "git" ? most : [])])(
+      "gives what %s names",
+      async (rest, content) => {
+        expect(read(await fetch(url(rest)), "README")).toBe(content);
+      },
     );
-    const mode = (path: string): number => lstatSync(join(checkout.path, path)).mode & 0o7777;
-    expect([mode("."), mode("README"), mode("bin"), mode("bin/x")]).toEqual([
-      0o755, 0o644, 0o755, 0o755,
-    ]);
-    expect(lstatSync(join(checkout.path, "link")).isSymbolicLink()).toBe(true);
-  });
 
-  test.each([
-    ["#v1.0", "v1\n"],
-    ["#annotated", "v1\n"],
-    ["#dev", "dev\n"],
-    ["#refs/heads/dev", "dev\n"],
-    ["#heads/dev", "dev\n"],
-    ["#refs/tags/annotated", "v1\n"],
-    ["?tag=v1.0", "v1\n"],
-    ["?branch=dev", "dev\n"],
-    ["#HEAD", "v2\n"],
-  ])("gives what %s names", async (rest, content) => {
-    expect(read(await fetch(url(rest)), "README")).toBe(content);
-  });
+    test("gives a commit, and the one that begins as said", async () => {
+      const whole = await fetch(url(`#${dev}`));
+      expect([whole.commit, read(whole, "README")]).toEqual([dev, "dev\n"]);
+      const old = await fetch(url(`#${one.slice(0, 9)}`));
+      expect([old.commit, read(old, "README")]).toEqual([one, "v1\n"]);
+      const byCommit = await fetch(url(`?fetch-by-commit&checksum=${one}`));
+      expect(byCommit.commit).toBe(one);
+    });
 
-  test("gives a commit, and the one that begins as said", async () => {
-    const whole = await fetch(url(`#${dev}`));
-    expect([whole.commit, read(whole, "README")]).toEqual([dev, "dev\n"]);
-    const old = await fetch(url(`#${one.slice(0, 9)}`));
-    expect([old.commit, read(old, "README")]).toEqual([one, "v1\n"]);
-    const byCommit = await fetch(url(`?fetch-by-commit&checksum=${one}`));
-    expect(byCommit.commit).toBe(one);
-  });
+    test("a ref that is not there is an error", async () => {
+      for (const ref of ["nothing", "0123456789", "0".repeat(40), "ea/dev"]) {
+        const error = await failure(url(`#${ref}`));
+        expect(error.code).toBe("CONTEXT_UNREADABLE");
+        expect(error.message).toMatch(/does not contain ref|[Uu]nable to find|not our ref/);
+        expect(error.message).toContain(`tried to fetch ${url()}: `);
+      }
+      expect((await failure(`${url().replace("repo", "none")}`)).message).toMatch(/not found/);
+    });
 
-  test("a ref that is not there is an error", async () => {
-    for (const ref of ["nothing", "0123456789", "0".repeat(40), "ea/dev"]) {
-      const error = await failure(url(`#${ref}`));
-      expect(error.code).toBe("CONTEXT_UNREADABLE");
-      expect(error.message).toMatch(/does not contain ref|[Uu]nable to find|not our ref/);
-      expect(error.message).toContain(`tried to fetch ${url()}: `);
-    }
-    expect((await failure(`${url().replace("repo", "none")}`)).message).toMatch(/not found/);
-  });
+    test("submodules come too, without their .git files, unless they are refused", async () => {
+      server.commit("inner", { deep: "deep\n" });
+      server.publish("inner");
+      server.commit("middle", { m: "m\n" });
+      server.git(
+        "middle",
+        "submodule",
+        "add",
+        "-q",
+        "-b",
+        "main",
+        "--",
+        `${server.root}/inner`,
+        "inner",
+      );
+      server.git("middle", "config", "-f", ".gitmodules", "submodule.inner.url", "../inner.git");
+      const pinned = server.commit("middle", {}, "with inner");
+      server.commit("middle", { m: "later\n" });
+      server.publish("middle");
+      server.git("repo", "submodule", "add", "-q", "--", `${server.root}/middle`, "mid");
+      server.git("repo/mid", "checkout", "-q", pinned);
+      server.git("repo", "config", "-f", ".gitmodules", "submodule.mid.url", "../middle.git");
+      server.commit("repo", {}, "with middle");
+      server.publish("repo");
+      const checkout = await fetch(url());
+      expect(read(checkout, "mid/m")).toBe("m\n");
+      expect(read(checkout, "mid/inner/deep")).toBe("deep\n");
+      expect(existsSync(join(checkout.path, "mid/.git"))).toBe(false);
+      expect(existsSync(join(checkout.path, "mid/inner/.git"))).toBe(false);
+      expect(readdirSync(join((await fetch(url("?submodules=false"))).path, "mid"))).toEqual([]);
+      const kept = await fetch(url(), { keepGitDir: true });
+      expect(server.git(`${kept.path.slice(server.root.length + 1)}/mid`, "status", "-s")).toBe("");
+    });
 
-  test("submodules come too, without their .git files, unless they are refused", async () => {
-    server.commit("inner", { deep: "deep\n" });
-    server.publish("inner");
-    server.commit("middle", { m: "m\n" });
-    server.git(
-      "middle",
-      "submodule",
-      "add",
-      "-q",
-      "-b",
-      "main",
-      "--",
-      `${server.root}/inner`,
-      "inner",
-    );
-    server.git("middle", "config", "-f", ".gitmodules", "submodule.inner.url", "../inner.git");
-    const pinned = server.commit("middle", {}, "with inner");
-    server.commit("middle", { m: "later\n" });
-    server.publish("middle");
-    server.git("repo", "submodule", "add", "-q", "--", `${server.root}/middle`, "mid");
-    server.git("repo/mid", "checkout", "-q", pinned);
-    server.git("repo", "config", "-f", ".gitmodules", "submodule.mid.url", "../middle.git");
-    server.commit("repo", {}, "with middle");
-    server.publish("repo");
-    const checkout = await fetch(url());
-    expect(read(checkout, "mid/m")).toBe("m\n");
-    expect(read(checkout, "mid/inner/deep")).toBe("deep\n");
-    expect(existsSync(join(checkout.path, "mid/.git"))).toBe(false);
-    expect(existsSync(join(checkout.path, "mid/inner/.git"))).toBe(false);
-    expect(readdirSync(join((await fetch(url("?submodules=false"))).path, "mid"))).toEqual([]);
-    const kept = await fetch(url(), { keepGitDir: true });
-    expect(server.git(`${kept.path.slice(server.root.length + 1)}/mid`, "status", "-s")).toBe("");
-  });
-
-  test("a kept .git is a repository with a clean tree and a detached HEAD", async () => {
-    const checkout = await fetch(url("#dev"), { keepGitDir: true });
-    const inside = checkout.path.slice(server.root.length + 1);
-    expect(server.git(inside, "status", "-s")).toBe("");
-    expect(server.git(inside, "rev-parse", "HEAD", "refs/heads/dev")).toBe(`${dev}\n${dev}`);
-    expect(() => server.git(inside, "symbolic-ref", "HEAD")).toThrow();
-    expect(server.git(inside, "remote", "get-url", "origin")).toBe(url());
-    expect(readdirSync(join(checkout.path, ".git"))).not.toContain("FETCH_HEAD");
-    expect(readdirSync(join(checkout.path, ".git"))).not.toContain("hooks");
-    const tagged = await fetch(url("?keep-git-dir&tag=annotated"));
-    const there = tagged.path.slice(server.root.length + 1);
-    expect(server.git(there, "cat-file", "-t", "refs/tags/annotated")).toBe("tag");
-    expect(server.git(there, "rev-parse", "HEAD")).toBe(one);
-  });
-});
+    test("a kept .git is a repository with a clean tree and a detached HEAD", async () => {
+      const checkout = await fetch(url("#dev"), { keepGitDir: true });
+      const inside = checkout.path.slice(server.root.length + 1);
+      expect(server.git(inside, "status", "-s")).toBe("");
+      expect(server.git(inside, "rev-parse", "HEAD", "refs/heads/dev")).toBe(`${dev}\n${dev}`);
+      expect(() => server.git(inside, "symbolic-ref", "HEAD")).toThrow();
+      expect(server.git(inside, "remote", "get-url", "origin")).toBe(url());
+      expect(readdirSync(join(checkout.path, ".git"))).not.toContain("FETCH_HEAD");
+      expect(readdirSync(join(checkout.path, ".git"))).not.toContain("hooks");
+      const tagged = await fetch(url("?keep-git-dir&tag=annotated"));
+      const there = tagged.path.slice(server.root.length + 1);
+      expect(server.git(there, "cat-file", "-t", "refs/tags/annotated")).toBe("tag");
+      expect(server.git(there, "rev-parse", "HEAD")).toBe(one);
+    });
+  },
+);
 
 describe("a checkout", () => {
   const url = (rest = ""): string => `${server.url("smart", "repo.git")}${rest}`;
@@ -390,7 +414,9 @@ describe("a repository that means harm", () => {
   });
 });
 
-describe("credentials of a URL", () => {
+describe.each(TRANSPORTS)("credentials of a URL, by %s transport", (transport) => {
+  beforeEach(() => useTransport(transport));
+
   const secret = (): string =>
     server.url("private", "repo.git").replace("http://", "http://user:pass%20word@");
 
