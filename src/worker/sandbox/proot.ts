@@ -7,12 +7,12 @@ import {
   readdirSync,
   readFileSync,
   realpathSync,
-  rmSync,
+  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
-import { TsbuildError } from "../../errors.js";
+import { errnoOf, TsbuildError } from "../../errors.js";
 import { entryPath } from "../../internal/entry.js";
 import { hideProcess } from "../linux/dumpable.js";
 import { loadLibc } from "../linux/libc.js";
@@ -282,7 +282,17 @@ async function execute(
 function removeLoaders(proot: number): void {
   const names = existsSync(LOADERS) ? readdirSync(LOADERS) : [];
   for (const name of names) {
-    if (name.startsWith(`prooted-${proot}-`)) rmSync(`${LOADERS}/${name}`, { force: true });
+    if (name.startsWith(`prooted-${proot}-`)) removeOwn(`${LOADERS}/${name}`);
+  }
+}
+
+/** One of the same name may be of another user whose process had that number. */
+function removeOwn(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno !== "ENOENT" && errno !== "EPERM" && errno !== "EACCES") throw error;
   }
 }
 
