@@ -4,6 +4,7 @@
 import { mkdirSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { TsbuildError, unreachable } from "./errors.js";
+import { type DiskUsage, measureTree } from "./internal/disk-usage.js";
 import { openUses } from "./internal/in-use.js";
 import { createEmulation, type Emulation } from "./worker/emulation/emulation.js";
 import { fullMemory } from "./worker/memory-full.js";
@@ -27,6 +28,8 @@ import {
   type Request,
   type ToChild,
 } from "./worker/protocol.js";
+import { reach } from "./worker/reach.js";
+import { removeTreeSync } from "./worker/root-remove.js";
 import { createInPlaceSandbox, type InPlaceSandboxOptions } from "./worker/sandbox/in-place.js";
 import { createNamespaceSandbox } from "./worker/sandbox/namespace.js";
 import { createProotSandbox } from "./worker/sandbox/proot.js";
@@ -137,6 +140,13 @@ async function handle(
       return rootOf(state, request.view).seal(request.options, signal);
     case "dispose":
       return dispose(state, request.view);
+    case "measure":
+      reachStore(state, request);
+      return measureAll(request.paths, signal);
+    case "remove":
+      reachStore(state, request);
+      for (const path of request.paths) tryRemove(path);
+      return undefined;
     case "takeIndexes":
       return worker(state).host.takeIndexes();
     case "takeWarnings":
@@ -145,6 +155,28 @@ async function handle(
       return close(state);
     default:
       return unreachable(request);
+  }
+}
+
+/** The first time only: after that it is there. */
+function reachStore(state: State, { reach: store }: { readonly reach?: string }): void {
+  if (store !== undefined) reach(store, state.calls.mounts);
+}
+
+async function measureAll(
+  paths: readonly string[],
+  signal: AbortSignal,
+): Promise<readonly DiskUsage[]> {
+  const found: DiskUsage[] = [];
+  for (const path of paths) found.push(await measureTree(path, signal));
+  return found;
+}
+
+function tryRemove(path: string): void {
+  try {
+    removeTreeSync(path);
+  } catch {
+    // Whoever asked looks whether it is gone.
   }
 }
 

@@ -99,6 +99,11 @@ export interface BuildOptions {
   readonly cache?: boolean;
   /** Nothing is taken from the cache, or nothing for the stages of these names; what is made is kept all the same. */
   readonly noCache?: boolean | readonly string[];
+  /**
+   * What the store may keep after the build: bytes, `20GB`, `10%` of the disk, or `none`: no bound. Default:
+   * `$TSBUILD_KEEP_STORAGE`, else 80 % of the disk, 100 GB at most, while a fifth of it is free.
+   */
+  readonly keepStorage?: number | string;
   readonly driver?: "auto" | DriverName;
   /** Default `auto`: where the kernel can, layers are mounted as they are instead of unpacked. */
   readonly layerMounts?: LayerMounts;

@@ -11,6 +11,7 @@ import type { BuildOptions, BuildResult } from "./options.js";
 import { openBuild, planBuild } from "./prepare.js";
 import { earlyUploads, pushPermission, repositoriesOf } from "./push-permission.js";
 import { openRegistry } from "./registry.js";
+import { boundStore, readKeepStorage } from "./store-bound.js";
 import { Uploads } from "./uploads.js";
 
 /** One build from its options to its result. Everything that it opens is closed when it returns, in reverse order. */
@@ -21,6 +22,7 @@ export async function runBuild(
 ): Promise<BuildResult> {
   const started = performance.now();
   const destinations = destinationsOf(options);
+  const keepStorage = readKeepStorage(options.keepStorage, options.environment ?? {});
   await using cleanup = new Cleanup();
   const fetcher = cleanup.use(new ContextFetcher(options, emit, signal));
   const planned = await planBuild(options, fetcher);
@@ -47,6 +49,8 @@ export async function runBuild(
   const sending = { registry, store, uploads, emit, signal };
   const exporting = { ...sending, options, destinations, annotations, created };
   const result = await exportImages(images, exporting);
+  const began = Date.now() - (performance.now() - started);
+  await boundStore(store, keepStorage, { began, emit, signal });
   emit({ type: "done", image: result.image, ms: performance.now() - started });
   return result;
 }

@@ -51,6 +51,7 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     store: text("store") ?? storeBeside(kanikoDirectory(flags, environment), environment),
     cache: text("cache") === "false" ? false : undefined,
     noCache: noCache(flags),
+    keepStorage: text("keep-storage"),
     driver: text("driver"),
     layerMounts: text("layer-mounts"),
     strict: flag("strict"),

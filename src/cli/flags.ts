@@ -3,6 +3,7 @@ import { CACHE_FLAGS } from "./flags-cache.js";
 import { DRIVER_FLAGS } from "./flags-drivers.js";
 import { IN_PLACE_FLAGS } from "./flags-in-place.js";
 import { OUTPUT_FLAGS } from "./flags-output.js";
+import { STORE_FLAGS } from "./flags-store.js";
 
 /**
  * Every flag of Kaniko's executor and our own, as data: parsing, the help text and the refusals all read this table.
@@ -19,7 +20,7 @@ export interface FlagSpec {
   readonly value?: string;
   readonly help: string;
   readonly group:
-    "Build" | "Output" | "Cache" | "Registry" | "Environment" | "Container" | "Messages";
+    "Build" | "Output" | "Cache" | "Registry" | "Environment" | "Store" | "Container" | "Messages";
 }
 
 export const FLAGS = [
@@ -63,13 +64,7 @@ export const FLAGS = [
     group: "Registry",
     help: "do not ask before the build whether the push will be allowed",
   },
-  {
-    name: "store",
-    type: "string",
-    value: "DIR",
-    group: "Environment",
-    help: "where blobs and layers are kept between builds (default ~/.cache/tsbuild)",
-  },
+  ...STORE_FLAGS,
   ...DRIVER_FLAGS,
   ...IN_PLACE_FLAGS,
   {
@@ -92,7 +87,7 @@ export const FLAGS = [
     type: "string",
     choices: ["text", "json"],
     group: "Messages",
-    help: "how tsbuild check and doctor print what they found (default text)",
+    help: "how tsbuild check, doctor, du, prune and store check print what they found (default text)",
   },
   { name: "help", short: "h", type: "flag", group: "Messages", help: "prints this" },
   { name: "version", type: "flag", group: "Messages", help: "prints the version" },

@@ -6,6 +6,7 @@ const GROUPS = [
   "Cache",
   "Registry",
   "Environment",
+  "Store",
   "Container",
   "Messages",
 ] as const;
@@ -16,10 +17,14 @@ export function helpText(): string {
     "Usage: tsbuild [build] --context=DIR [--dockerfile=FILE] --destination=REF …",
     "       tsbuild check --context=DIR [--dockerfile=FILE] [--format=json] …",
     "       tsbuild doctor [--driver=NAME] [--store=DIR] [--format=json]",
+    "       tsbuild du [-v] [--store=DIR] [--format=json]",
+    "       tsbuild prune [--all] [--keep-storage=SIZE] [--older-than=DURATION] [--filter=type=KIND] [--dry-run]",
+    "       tsbuild store check [--repair] [--store=DIR] [--format=json]",
     "",
     "Builds an OCI image from a Dockerfile, without a daemon and without privileges, and pushes it.",
     "check says what is wrong with the Dockerfile, and builds nothing: 0 nothing, 1 warnings, 65 an error.",
     "doctor says how steps can run here, what was refused and why, and what would allow it: 0, or 69 if none can.",
+    "du says what the store takes, prune makes it smaller, store check says what in it is damaged: 0, or 74.",
   ];
   for (const group of GROUPS) {
     lines.push("", `${group}:`);

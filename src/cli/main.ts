@@ -18,7 +18,8 @@ async function main(argv: readonly string[]): Promise<void> {
     else if (flags.one.get("version") === "true") process.stdout.write(`tsbuild ${version()}\n`);
     else if (flags.command === "check") await check(flags);
     else if (flags.command === "doctor") await doctor(flags);
-    else await build(flags, verbosity);
+    else if (flags.command === "build") await build(flags, verbosity);
+    else process.exitCode = await tend(flags.command, flags);
   } catch (error) {
     process.exitCode = await fail(error, verbosity);
   }
@@ -32,6 +33,14 @@ async function check(flags: ParsedFlags): Promise<void> {
 async function doctor(flags: ParsedFlags): Promise<void> {
   const { runDoctor } = await import("./run-doctor.js");
   process.exitCode = await runDoctor(flags, process.env, process.stdout, stopSignal());
+}
+
+/** What is done about the store. */
+async function tend(command: "du" | "prune" | "store check", flags: ParsedFlags): Promise<number> {
+  const { runDu, runPrune, runStoreCheck } = await import("./run-store.js");
+  const run = { flags, environment: process.env, out: process.stdout, signal: stopSignal() };
+  if (command === "du") return runDu(run);
+  return command === "prune" ? runPrune(run) : runStoreCheck(run);
 }
 
 async function build(flags: ParsedFlags, verbosity: Verbosity): Promise<void> {

@@ -7,9 +7,10 @@ import {
   type FlagName,
   type FlagSpec,
 } from "./flags.js";
+import { strayFlag } from "./flags-store.js";
 import { UsageError } from "./usage-error.js";
 
-const COMMANDS = ["build", "check", "doctor"] as const;
+const COMMANDS = ["build", "check", "doctor", "du", "prune", "store check"] as const;
 export type Command = (typeof COMMANDS)[number];
 
 export interface ParsedFlags {
@@ -28,16 +29,15 @@ function usage(message: string, hint?: string): never {
   throw new UsageError(message, hint);
 }
 
-/** An optional `build`, `check` or `doctor`, then pflag's grammar: `--name=value`, `--name value`, `-nvalue`, `-n value`, switches without a value. @throws UsageError */
+/** An optional command, then pflag's grammar: `--name=value`, `--name value`, `-nvalue`, `-n value`, switches without a value. @throws UsageError */
 export function parseFlags(argv: readonly string[]): ParsedFlags {
   const one = new Map<FlagName, string>();
   const many = new Map<FlagName, string[]>();
   const ignored: string[] = [];
   const words = [...argv];
-  const command = COMMANDS.find((name) => name === words[0]) ?? "build";
-  if (command === words[0]) words.shift();
+  const command = takeCommand(words);
   for (let word = words.shift(); word !== undefined; word = words.shift()) {
-    const { name, inline } = splitWord(word);
+    const { name, inline } = splitWord(command === "du" && word === "-v" ? "--verbose" : word);
     const meaningless = WITHOUT_MEANING.get(name);
     if (meaningless !== undefined) {
       if (inline === undefined && !MEANINGLESS_SWITCHES.has(name)) words.shift();
@@ -59,8 +59,22 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
     }
   }
   if (command === "build" && one.has("format"))
-    usage("--format belongs to tsbuild check and doctor");
+    usage("--format belongs to tsbuild check, doctor, du, prune and store check");
+  const stray = strayFlag(command, [...one.keys(), ...many.keys()]);
+  if (stray !== undefined && !one.has("help"))
+    usage(`--${stray} means nothing to tsbuild ${command}`);
   return { command, one, many, ignored };
+}
+
+/** A command's name, of one word or two, is first. */
+function takeCommand(words: string[]): Command {
+  const command = COMMANDS.find((name) => name.split(" ").every((part, at) => words[at] === part));
+  if (command === undefined) {
+    if (words[0] === "store") usage("tsbuild store needs a word", "expected tsbuild store check");
+    return "build";
+  }
+  words.splice(0, command.split(" ").length);
+  return command;
 }
 
 function splitWord(word: string): { readonly name: string; readonly inline?: string } {
@@ -72,7 +86,7 @@ function splitWord(word: string): { readonly name: string; readonly inline?: str
   if (!word.startsWith("-") || word === "-") {
     usage(
       `unexpected argument "${word}"`,
-      "everything but a first word, build, check or doctor, is given by flags: --context, --dockerfile",
+      "everything but a first word (build, check, doctor, du, prune, store check) is given by flags: --context, --dockerfile",
     );
   }
   const spec = SPECS.find(({ short }) => short === word[1]);

@@ -1,8 +1,8 @@
 import { type Stats } from "node:fs";
 import { lstat, readFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { namesIn, REMOVED } from "./removals.js";
-import { GIT_MARK, listStaging, type LivingBuild } from "./staging.js";
+import { GIT_MARK, type LivingBuild } from "./staging.js";
 
 /** What a store holds, by what it is for. */
 export const STORE_KINDS = [
@@ -47,10 +47,17 @@ const HEX = /^[0-9a-f]{64}$/;
 /** Of one that is being written, and renamed then. */
 const TEMPORARY = /\.tsbuild-/;
 
-/** Everything in the store but what is of living builds. Never fails: what cannot be listed is left out. */
+/** What is listed, and what is the store's own. */
+const KNOWN: ReadonlySet<string> = new Set([
+  ...STORE_KINDS,
+  "version",
+  "usage.json",
+  "prune-lock",
+  "taking",
+]);
+
+/** Everything in the store but staging directories. Never fails: what cannot be listed is left out. */
 export async function listThings(root: string): Promise<readonly StoreThing[]> {
-  const { abandoned } = await listStaging(join(root, "staging"));
-  const staging = abandoned.map((path) => thing("staging", basename(path), path, true));
   const [blobs, indexes, records, stats, downloads] = await Promise.all([
     filesIn("blobs", join(root, "blobs", "sha256")),
     filesIn("indexes", join(root, "indexes")),
@@ -61,10 +68,11 @@ export async function listThings(root: string): Promise<readonly StoreThing[]> {
   const layers = await treesOf("layers", root);
   const caches = await treesOf("caches", root);
   const git = await repositories(root);
-  return [...staging, ...records, ...stats, ...downloads, ...indexes, ...caches, ...git].concat(
-    layers,
-    blobs,
-  );
+  const others = (await namesIn(root))
+    .filter((name) => !KNOWN.has(name) && !TEMPORARY.test(name))
+    .map((name) => thing("other", name, join(root, name), true));
+  // Of a file that is in two of them, the first has the bytes.
+  return [blobs, layers, indexes, caches, records, stats, downloads, git, others].flat();
 }
 
 function thing(kind: StoreKind, name: string, path: string, isTree = false): StoreThing {
@@ -132,15 +140,12 @@ async function markOf(path: string): Promise<Stats | undefined> {
 }
 
 function lastUse({ kind }: StoreThing, own: Stats, mark: Stats | undefined): number {
-  // A layer's own times are the image's; it got its name when it was made.
-  if (kind === "layers") return mark?.mtimeMs ?? own.ctimeMs;
+  // A layer's own times are the image's, but for the one that says when it got its name.
+  if (kind === "layers") return Math.max(mark?.mtimeMs ?? 0, own.ctimeMs);
   return own.mtimeMs;
 }
 
-/**
- * Whether a build that lives may be using it: one that was there before the last use. @param states Of git's repositories
- * the mark is that of all of them.
- */
+/** Whether a build that lives may be using it: one that was there before the last use. */
 export async function isInUse(
   one: StoreThing,
   { lastUsed }: ThingState,
@@ -152,12 +157,14 @@ export async function isInUse(
   return ((await markOf(one.mark))?.mtimeMs ?? 0) >= oldest;
 }
 
-/** What a record refers to; a later version's may have more. `undefined` when it is none. */
+/** The layers that a record refers to; a later version's may say more. `undefined` when it is none. */
 export async function referencesOf(
   record: string,
 ): Promise<readonly { readonly digest: string; readonly diffId: string }[] | undefined> {
   try {
-    const { layers } = JSON.parse(await readFile(record, "utf8")) as { readonly layers?: unknown };
+    const { layers = [] } = JSON.parse(await readFile(record, "utf8")) as {
+      readonly layers?: unknown;
+    };
     if (!Array.isArray(layers)) return undefined;
     return layers.flatMap((layer: unknown) => {
       const { digest, diffId } = layer as Record<string, unknown>;

@@ -15,7 +15,13 @@ import { storeFailure } from "./failure.js";
 import { moveAway, putBack } from "./removals.js";
 import { removeTree } from "./remove-tree.js";
 import { listStaging } from "./staging.js";
-import { type MeasuredThing, measureStore, type Namespaces, writeLedger } from "./usage.js";
+import {
+  type MeasuredThing,
+  measureStore,
+  type Namespaces,
+  totalBytes,
+  writeLedger,
+} from "./usage.js";
 
 /** What may go. Nothing that a living build uses ever does; what dead ones left always does. */
 export interface PrunePolicy {
@@ -43,6 +49,8 @@ export interface Pruned {
   readonly removed: readonly MeasuredThing[];
   /** What the store takes after that. */
   readonly bytesLeft: number;
+  /** What it took less than before. */
+  readonly bytesFreed: number;
   /** What could not be deleted, one sentence each; the next time it is tried again. */
   readonly problems: readonly string[];
 }
@@ -59,9 +67,9 @@ export async function pruneStore(root: string, options: PruneOptions): Promise<P
   await using _lock = await lockOf(root, signal);
   const own = isBuilding ? {} : { own: staging };
   const things = await measureStore(root, { namespaces, ...own, signal });
-  const total = things.reduce((sum, { bytes }) => sum + bytes, 0);
+  const total = totalBytes(things);
   const dependents = policy.kinds === undefined ? new Map() : await recordsByBlob(things);
-  const removal = new Removal(root, options, dependents);
+  const removal = new Removal(root, options, { dependents, holders: holdersOf(things) });
   const leftovers = things.filter(({ isLeftover }) => isLeftover);
   if (policy.kinds?.has("staging") ?? true) await removal.remove(leftovers);
   const keep = (await policy.keepBytes?.(total)) ?? 0;
@@ -74,7 +82,7 @@ export async function pruneStore(root: string, options: PruneOptions): Promise<P
       const next = queue.shift();
       if (next === undefined) break;
       batch.push(next);
-      left -= next.bytes;
+      left -= next.bytes + Object.values(next.shared).reduce((sum, own) => sum + own, 0);
     }
     await removal.take(batch);
   }
@@ -82,7 +90,27 @@ export async function pruneStore(root: string, options: PruneOptions): Promise<P
   const { removed, problems } = removal;
   const left = things.filter((one) => !removed.has(one));
   if (!dryRun) await writeLedger(root, left);
-  return { removed: [...removed], problems, bytesLeft: total - removal.bytes };
+  return {
+    removed: [...removed],
+    problems,
+    bytesFreed: removal.bytes,
+    bytesLeft: total - removal.bytes,
+  };
+}
+
+/** Takes what was found to be damaged, unless a build uses it. Gives what went. @throws TsbuildError STORE_FAILED */
+export async function removeThings(
+  root: string,
+  things: readonly MeasuredThing[],
+  options: Omit<PruneOptions, "policy" | "dryRun">,
+): Promise<ReadonlySet<MeasuredThing>> {
+  await using _lock = await lockOf(root, options.signal);
+  const known = { dependents: new Map(), holders: holdersOf(things) };
+  const removal = new Removal(root, { ...options, policy: {}, dryRun: false }, known);
+  await removal.remove(things.filter(({ isLeftover }) => isLeftover));
+  await removal.take(things.filter(({ isLeftover }) => !isLeftover));
+  await removal.end();
+  return removal.removed;
 }
 
 /** One at a time. */
@@ -104,11 +132,13 @@ function candidates(
   { kinds, olderThanMs }: PrunePolicy,
 ): MeasuredThing[] {
   const latest = olderThanMs === undefined ? Infinity : Date.now() - olderThanMs;
-  const rank = ({ kind }: StoreThing): number => (ORDER.indexOf(kind) + ORDER.length) % 7;
+  const rank = ({ kind }: StoreThing): number =>
+    ORDER.includes(kind) ? ORDER.indexOf(kind) : ORDER.length;
   return things
     .filter(
       ({ kind, isLeftover, isInUse: used, lastUsed }) =>
         kind !== "staging" &&
+        kind !== "other" &&
         !isLeftover &&
         !used &&
         (kinds?.has(kind) ?? true) &&
@@ -130,6 +160,20 @@ async function recordsByBlob(things: readonly MeasuredThing[]): Promise<Dependen
   return found;
 }
 
+/** How many things a file with several names is in. */
+function holdersOf(things: readonly MeasuredThing[]): Map<string, number> {
+  const holders = new Map<string, number>();
+  for (const { shared } of things) {
+    for (const id of Object.keys(shared)) holders.set(id, (holders.get(id) ?? 0) + 1);
+  }
+  return holders;
+}
+
+interface Known {
+  readonly dependents: Dependents;
+  readonly holders: Map<string, number>;
+}
+
 /** Moves things out of everybody's sight, and then deletes them. */
 class Removal {
   readonly removed = new Set<MeasuredThing>();
@@ -139,13 +183,15 @@ class Removal {
   readonly #root: string;
   readonly #options: PruneOptions;
   readonly #dependents: Dependents;
+  readonly #holders: Map<string, number>;
   /** What belongs to other ids, by the id map. */
   readonly #stubborn = new Map<string, string[]>();
 
-  constructor(root: string, options: PruneOptions, dependents: Dependents) {
+  constructor(root: string, options: PruneOptions, { dependents, holders }: Known) {
     this.#root = root;
     this.#options = options;
     this.#dependents = dependents;
+    this.#holders = holders;
   }
 
   /** Deletes what nobody uses. */
@@ -226,5 +272,11 @@ class Removal {
   #count(one: MeasuredThing): void {
     this.removed.add(one);
     this.bytes += one.bytes;
+    for (const [id, bytes] of Object.entries(one.shared)) {
+      const others = (this.#holders.get(id) ?? 1) - 1;
+      this.#holders.set(id, others);
+      // With the last of its names.
+      if (others === 0) this.bytes += bytes;
+    }
   }
 }

@@ -13,6 +13,7 @@ import { openStatCache } from "./stat-cache.js";
 import { abandonedRemovals } from "./removals.js";
 import { createStaging, GIT_MARK, listStaging } from "./staging.js";
 import type { Store } from "./types.js";
+import { writeLedger } from "./usage.js";
 
 /** Of the layout below the root. Another number means that another tsbuild may not read what is there. */
 const VERSION = "1";
@@ -34,6 +35,8 @@ async function checkVersion(root: string): Promise<void> {
   } catch (error) {
     if (errnoOf(error) !== "ENOENT") throw storeFailure("read the store's version", path, error);
     await inStore("write the store's version", path, () => writeFileAtomic(path, `${VERSION}\n`));
+    // From here on its growth can be told.
+    await writeLedger(root, []);
     return;
   }
   if (text.trim() === VERSION) return;

@@ -1,7 +1,7 @@
-import { lstat, readFile, statfs } from "node:fs/promises";
+import { readFile, statfs } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import { writeFileAtomic } from "../internal/atomic-file.js";
-import { allocatedBytes, type DiskUsage, measureTree } from "../internal/disk-usage.js";
+import { type DiskUsage, measureTree } from "../internal/disk-usage.js";
 import {
   isInUse,
   listThings,
@@ -25,13 +25,9 @@ export interface Namespaces {
 }
 
 /** A thing with its size. */
-export interface MeasuredThing extends StoreThing, ThingState {
-  /** Allocated on the disk. */
-  readonly bytes: number;
+export interface MeasuredThing extends StoreThing, ThingState, DiskUsage {
   /** A build that lives may be using it. */
   readonly isInUse: boolean;
-  /** Part of it could not be read. */
-  readonly isPartial: boolean;
   /** Left behind by a process that is dead: of no use to anybody. */
   readonly isLeftover: boolean;
 }
@@ -107,15 +103,10 @@ async function measure(
   const used = await isInUse(one, state, living);
   const known = ledger?.trees[relative(root, one.path)];
   const isKnown = known !== undefined && known[0] === memoOf(one, state) && !used;
-  const usage = isKnown ? { bytes: known[1], isPartial: false } : await sizeOf(one, signal);
-  const { bytes, isPartial } = usage;
-  return { ...one, ...state, bytes, isPartial, isInUse: used, isLeftover: false };
-}
-
-async function sizeOf(one: StoreThing, signal: AbortSignal): Promise<Omit<DiskUsage, "entries">> {
-  if (one.isTree) return measureTree(one.path, signal);
-  const found = await lstat(one.path).catch(() => undefined);
-  return { bytes: found === undefined ? 0 : allocatedBytes(found), isPartial: false };
+  const usage: DiskUsage = isKnown
+    ? { bytes: known[1], shared: {}, isPartial: false }
+    : await measureTree(one.path, signal);
+  return { ...one, ...state, ...usage, isInUse: used, isLeftover: false };
 }
 
 /** A layer never changes; its use does. */
@@ -131,10 +122,7 @@ async function fromInside(
 ): Promise<readonly MeasuredThing[]> {
   const paths = things.map(({ path }) => path);
   const sizes = await namespaces.measure(idMap, paths, signal);
-  return things.map((one, at) => {
-    const { bytes, isPartial } = sizes?.[at] ?? one;
-    return { ...one, bytes, isPartial };
-  });
+  return things.map((one, at) => ({ ...one, ...sizes?.[at] }));
 }
 
 async function leftovers(
@@ -175,14 +163,27 @@ async function usedByRecords(
   });
 }
 
+/** What things take together. */
+export function totalBytes(things: readonly DiskUsage[]): number {
+  const seen = new Set<string>();
+  let sum = 0;
+  for (const { bytes, shared } of things) {
+    sum += bytes;
+    for (const [id, own] of Object.entries(shared)) if (!seen.has(id)) sum += own;
+    for (const id of Object.keys(shared)) seen.add(id);
+  }
+  return sum;
+}
+
 /** Remembers sizes, and the sum, for {@link estimateBytes}. Never fails: it only saves time. */
 export async function writeLedger(root: string, things: readonly MeasuredThing[]): Promise<void> {
   const trees: Record<string, readonly [string, number]> = {};
   for (const one of things) {
     const isKept = one.kind === "layers" || (one.kind === "caches" && !one.isInUse);
-    if (isKept && !one.isPartial) trees[relative(root, one.path)] = [memoOf(one, one), one.bytes];
+    const isWhole = !one.isPartial && Object.keys(one.shared).length === 0;
+    if (isKept && isWhole) trees[relative(root, one.path)] = [memoOf(one, one), one.bytes];
   }
-  const bytes = things.reduce((sum, one) => sum + one.bytes, 0);
+  const bytes = totalBytes(things);
   const ledger: Ledger = { at: Date.now(), bytes, diskUsed: (await diskOf(root)).used, trees };
   await writeFileAtomic(join(root, LEDGER), `${JSON.stringify(ledger)}\n`, 0o600).catch(
     () => undefined,

@@ -1,3 +1,4 @@
+import type { DiskUsage } from "../internal/disk-usage.js";
 import type { DiffId } from "../oci/digest.js";
 import { ERROR_CODES, errnoOf, messageOf, TsbuildError, type ErrorCode } from "../errors.js";
 import type { RootDriver } from "./layer-host-types.js";
@@ -58,6 +59,9 @@ export type Request =
   | { readonly op: "run"; readonly view: number; readonly spec: StepSpec }
   | { readonly op: "seal"; readonly view: number; readonly options: SealOptions }
   | { readonly op: "dispose"; readonly view: number }
+  /** What trees of the store take, or their end: no worker has to be open. `reach` as for the probe. */
+  | { readonly op: "measure"; readonly paths: readonly string[]; readonly reach?: string }
+  | { readonly op: "remove"; readonly paths: readonly string[]; readonly reach?: string }
   | { readonly op: "takeIndexes" }
   | { readonly op: "takeWarnings" }
   /** Disposes everything; the process ends by itself after the answer. */
@@ -74,6 +78,8 @@ export interface Answers {
   readonly run: ExitStatus;
   readonly seal: SealedFiles;
   readonly dispose: undefined;
+  readonly measure: readonly DiskUsage[];
+  readonly remove: undefined;
   readonly takeIndexes: readonly { readonly diffId: DiffId; readonly file: string }[];
   readonly takeWarnings: readonly string[];
   readonly close: undefined;

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { link, mkdir, mkdtemp, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -6,7 +6,7 @@ import { currentProcess, formatProcess } from "../../src/internal/process-identi
 import { diffIdFromHex, type Digest, hexOf } from "../../src/oci/digest.js";
 import { openStore } from "../../src/store/index.js";
 import { type PrunePolicy, type Pruned, pruneStore } from "../../src/store/prune.js";
-import { measureStore, type Namespaces } from "../../src/store/usage.js";
+import { measureStore, type Namespaces, totalBytes } from "../../src/store/usage.js";
 
 const { signal } = new AbortController();
 const HOUR = 3_600_000;
@@ -75,9 +75,9 @@ test("what no build uses goes, with the marks of layers, and what went is told w
   const blob = await oldBlob("one", 1);
   const layer = await oldLayer("a".repeat(64), 2);
   const pruned = await prune();
-  expect(names(pruned)).toEqual([`host/${"a".repeat(64)}`, blob]);
+  expect(names(pruned)).toEqual([blob, `host/${"a".repeat(64)}`]);
   expect(pruned.problems).toEqual([]);
-  expect(pruned.removed[0]?.bytes).toBeGreaterThanOrEqual(100_000);
+  expect(pruned.removed[1]?.bytes).toBeGreaterThanOrEqual(100_000);
   expect(await isThere(layer)).toBe(false);
   expect(await readdir(join(root, "layers/host"))).toEqual([]);
   expect(await readdir(join(root, "blobs/sha256"))).toEqual([]);
@@ -112,7 +112,7 @@ test("with a size to keep, what was not used for longest goes", async () => {
   expect(names(pruned)).toEqual([oldest, older]);
   expect(await isThere(join(root, "blobs/sha256", hexOf(newest)))).toBe(true);
   const left = await measureStore(root, { namespaces, signal });
-  expect(left.reduce((sum, { bytes }) => sum + bytes, 0)).toBe(pruned.bytesLeft);
+  expect(totalBytes(left)).toBe(pruned.bytesLeft);
 });
 
 test("with an age, what was used since stays", async () => {
@@ -126,6 +126,19 @@ test("of kinds that are not asked for nothing goes", async () => {
   await oldLayer("b".repeat(64), 25);
   const pruned = await prune({ kinds: new Set(["layers"]) });
   expect(pruned.removed.map(({ kind }) => kind)).toEqual(["layers"]);
+});
+
+test("a file with a name in two things counts once, and is freed with the last of them", async () => {
+  const blob = await oldBlob("y".repeat(40_000), 3);
+  const layer = await oldLayer("c".repeat(64), 1);
+  await link(join(root, "blobs/sha256", hexOf(blob)), join(layer, "layer.tar"));
+  const before = totalBytes(await measureStore(root, { namespaces, signal }));
+  const first = await prune({ kinds: new Set(["blobs"]) });
+  expect(names(first)).toEqual([blob]);
+  expect(first).toMatchObject({ bytesFreed: 0, bytesLeft: before });
+  const second = await prune({ kinds: new Set(["layers"]) });
+  expect(second.bytesFreed).toBe(before - second.bytesLeft);
+  expect(second.bytesFreed).toBeGreaterThanOrEqual(140_000);
 });
 
 test("a dry run tells what would go, and leaves it", async () => {
@@ -208,11 +221,11 @@ test("what is begun to be taken while a build looks it up is either gone for it,
       }
     }
   };
-  for (let round = 0; round < 40; round++) {
+  for (let round = 0; round < 15; round++) {
     const digest = await oldBlob("looked up", 1);
     await Promise.all([build(), look(digest), look(digest)]);
   }
   stop.abort();
   expect(await pruning).toBeGreaterThan(0);
-  expect(hits + misses).toBe(80);
+  expect(hits + misses).toBe(30);
 });
