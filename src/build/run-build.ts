@@ -24,7 +24,10 @@ export async function runBuild(
   const destinations = destinationsOf(options);
   const keepStorage = readKeepStorage(options.keepStorage, options.environment ?? {});
   await using cleanup = new Cleanup();
-  const fetcher = cleanup.use(new ContextFetcher(options, emit, signal));
+  const registry = cleanup.use(openRegistry(options));
+  const repositories = repositoriesOf(destinations);
+  const permission = pushPermission(options, { registry, repositories, signal });
+  const fetcher = cleanup.use(new ContextFetcher(options, emit, permission.signal));
   const planned = await planBuild(options, fetcher);
   const { plans } = planned;
   const platforms = plans.map((one) => one.options.targetPlatform);
@@ -32,9 +35,6 @@ export async function runBuild(
   const index = makesIndex(options, plans.length);
   const annotations = readAnnotations(options.annotations ?? {}, platforms, index);
 
-  const registry = cleanup.use(openRegistry(options));
-  const repositories = repositoriesOf(destinations);
-  const permission = pushPermission(options, { registry, repositories, signal });
   const opening = { registry, cleanup, emit, signal: permission.signal };
   const shared = await openBuild(options, planned, opening);
   const { store } = shared;

@@ -8,12 +8,19 @@ import type { Descriptor, Platform } from "../oci/types.js";
 import { Authenticator } from "./auth.js";
 import { type Endpoint, pullEndpoints, pushEndpoint } from "./endpoint.js";
 import { RegistryError } from "./errors.js";
-import { chooseEntry } from "./manifest.js";
+import { chooseEntry, keptManifest } from "./manifest.js";
 import { mirrorPolicy, pullBlob, pullManifest } from "./pull.js";
 import { findManifest } from "./find.js";
 import { checkPush, pushBlob, pushManifest } from "./push.js";
 import { Transport } from "./transport.js";
-import type { BlobSource, Call, Manifest, Registry, RegistryOptions } from "./types.js";
+import type {
+  BlobSource,
+  Call,
+  Manifest,
+  ManifestCall,
+  Registry,
+  RegistryOptions,
+} from "./types.js";
 
 /** An index may list indexes; nobody nests deeper. */
 const MAX_INDEX_DEPTH = 4;
@@ -47,7 +54,15 @@ class RegistryClient implements Registry {
     this.#transport = new Transport(this.#http, authenticator, policy, userAgent);
   }
 
-  async manifest(reference: Reference, call: Call): Promise<Manifest> {
+  async manifest(reference: Reference, call: ManifestCall): Promise<Manifest> {
+    const known = await keptManifest(reference, call.kept);
+    if (known !== undefined) return known;
+    const pulled = await this.#pullManifest(reference, call);
+    await call.kept?.put(pulled);
+    return pulled;
+  }
+
+  async #pullManifest(reference: Reference, call: Call): Promise<Manifest> {
     const endpoints = this.#pullEndpoints(reference);
     const failures: unknown[] = [];
     for (const [index, endpoint] of endpoints.entries()) {
@@ -65,7 +80,7 @@ class RegistryClient implements Registry {
     throw allFailed(reference, failures);
   }
 
-  async resolve(reference: Reference, platform: Platform, call: Call): Promise<Manifest> {
+  async resolve(reference: Reference, platform: Platform, call: ManifestCall): Promise<Manifest> {
     let current = await this.manifest(reference, call);
     for (let depth = 0; isIndex(current.descriptor.mediaType); depth++) {
       if (depth === MAX_INDEX_DEPTH) {

@@ -12,7 +12,7 @@ import {
 import { formatPlatform, matchPlatform } from "../oci/platform.js";
 import { familiarName, type Reference } from "../oci/reference.js";
 import type { Descriptor, Platform } from "../oci/types.js";
-import type { Manifest } from "./types.js";
+import type { KeptManifests, Manifest } from "./types.js";
 
 /** Bytes; image-spec asks registries to take 4 MiB. */
 export const MAX_MANIFEST = 16 * 1024 * 1024;
@@ -57,6 +57,17 @@ export function readManifest(
     );
   }
   return { descriptor: { mediaType, digest, size: bytes.length }, bytes };
+}
+
+/** What a reference names by digest, where that is kept and undamaged. */
+export async function keptManifest(
+  reference: Reference,
+  kept: KeptManifests | undefined,
+): Promise<Manifest | undefined> {
+  if (reference.digest === undefined) return undefined;
+  const bytes = await kept?.get(reference.digest);
+  if (bytes === undefined || digestOf(bytes) !== reference.digest) return undefined;
+  return readManifest(reference, bytes, undefined, undefined);
 }
 
 /** The manifest's own word first, then the header, then its shape: some registries send application/json. */

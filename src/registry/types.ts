@@ -43,6 +43,17 @@ export interface Call {
   readonly onBytes?: (bytes: number) => void;
 }
 
+/** Manifests from before, by digest: they are not asked for again. */
+export interface KeptManifests {
+  /** `undefined` for one that is not kept. What is damaged is fetched again. */
+  get(digest: Digest): Promise<Uint8Array | undefined>;
+  put(manifest: Manifest): Promise<void>;
+}
+
+export interface ManifestCall extends Call {
+  readonly kept?: KeptManifests;
+}
+
 /** Where the bytes of a blob that is pushed come from. */
 export interface BlobSource {
   /** Called again on a retry. */
@@ -61,9 +72,9 @@ export interface Manifest {
 
 export interface Registry extends AsyncDisposable {
   /** The manifest or index that the reference names. @throws TsbuildError REGISTRY_UNAVAILABLE or REGISTRY_DENIED */
-  manifest(reference: Reference, call: Call): Promise<Manifest>;
+  manifest(reference: Reference, call: ManifestCall): Promise<Manifest>;
   /** The image manifest for a platform: as `manifest`, but an index is followed to its best entry. */
-  resolve(reference: Reference, platform: Platform, call: Call): Promise<Manifest>;
+  resolve(reference: Reference, platform: Platform, call: ManifestCall): Promise<Manifest>;
   /** Verified: throws at the end when the bytes are not the descriptor's; resumes where a connection broke. */
   blob(reference: Reference, blob: Descriptor, call: Call): AsyncIterable<Uint8Array>;
   /**
