@@ -21,7 +21,7 @@ export async function openCache(
   { context, store, worker, cleanup }: OpenCacheInput,
 ): Promise<CacheInput | undefined> {
   if (options.cache === false) return undefined;
-  const stats = await store.statCache(context);
+  const stats = store.statCache(context);
   // Also after a failure: what was read need not be read again.
   cleanup.use({ [Symbol.asyncDispose]: () => stats.save() });
   const ignored = stageFilter(options);
@@ -29,7 +29,7 @@ export async function openCache(
     books: [storeBook(store.records)],
     memory: storeMemory(store.records),
     scope: [redactUrl(options.context), options.dockerfile ?? "", options.platform ?? ""].join(" "),
-    stats,
+    digests: stats,
     reads: (stage) => !ignored(stage),
     acceptsLossy: async () => {
       if (options.strict === true) return false;

@@ -76,14 +76,25 @@ export class DirectoryTree implements Tree {
   }
 
   list(path: string): readonly string[] {
+    return this.entries(path)
+      .map(({ name }) => name)
+      .sort(compareBytes);
+  }
+
+  /** What {@link list} names, in any order. */
+  entries(path: string): readonly Dirent[] {
     const directory = this.#directory(path);
     if (directory === undefined) return [];
-    const names: string[] = [];
-    for (const entry of this.#read(path)) {
-      const child = join(path, entry.name);
-      if (this.#visible(child, entry.isDirectory(), directory.match)) names.push(entry.name);
-    }
-    return names.sort(compareBytes);
+    const entries = this.#read(path);
+    if (this.#patterns === undefined) return entries;
+    return entries.filter((entry) =>
+      this.#visible(join(path, entry.name), entry.isDirectory(), directory.match),
+    );
+  }
+
+  /** Where a path is on this machine. */
+  absolute(path: string): string {
+    return path === "" ? this.#root : `${this.#root}/${path}`;
   }
 
   read(path: string): Uint8Array | undefined {
@@ -115,7 +126,7 @@ export class DirectoryTree implements Tree {
       gid: 0,
       mtimeNs: stats.mtimeNs,
       size: isFile ? Number(stats.size) : 0,
-      xattrs: this.#xattrs?.(this.#absolute(path)) ?? NO_XATTRS,
+      xattrs: this.#xattrs?.(this.absolute(path)) ?? NO_XATTRS,
       open: () => this.#open(path, stats),
     };
     if (isFile && stats.nlink === 1n) return entry;
@@ -184,7 +195,7 @@ export class DirectoryTree implements Tree {
   #read(path: string): readonly Dirent[] {
     const entries = this.#call(path, (file) => readdirSync(file, { withFileTypes: true }));
     const broken = entries.find((entry) => entry.name.includes("\uFFFD"));
-    if (broken !== undefined && hasInvalidName(this.#absolute(path))) {
+    if (broken !== undefined && hasInvalidName(this.absolute(path))) {
       throw new TsbuildError(
         "CONTEXT_UNREADABLE",
         `tried to read directory ${JSON.stringify(`/${path}`)} of the ${this.#name}: a file's name is not UTF-8 (${JSON.stringify(broken.name)})`,
@@ -196,7 +207,7 @@ export class DirectoryTree implements Tree {
 
   #stat(path: string): BigIntStats | undefined {
     try {
-      return lstatSync(this.#absolute(path), { bigint: true, throwIfNoEntry: false });
+      return lstatSync(this.absolute(path), { bigint: true, throwIfNoEntry: false });
     } catch (error) {
       const errno = errnoOf(error);
       if (errno === "ENOTDIR" || errno === "ENAMETOOLONG") return undefined;
@@ -206,14 +217,10 @@ export class DirectoryTree implements Tree {
 
   #call<T>(path: string, call: (file: string) => T): T {
     try {
-      return call(this.#absolute(path));
+      return call(this.absolute(path));
     } catch (error) {
       throw this.#unreadable(path, error);
     }
-  }
-
-  #absolute(path: string): string {
-    return path === "" ? this.#root : `${this.#root}/${path}`;
   }
 
   #unreadable(path: string, cause: unknown): TsbuildError {

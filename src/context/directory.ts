@@ -1,5 +1,6 @@
 import { realpath, stat } from "node:fs/promises";
 import { errnoOf, messageOf, TsbuildError } from "../errors.js";
+import { digestDirectory } from "./directory-digest.js";
 import { DirectoryTree } from "./directory-tree.js";
 import { compileIgnoreFile } from "./ignore.js";
 import type { DirectoryOptions, FileSource } from "./types.js";
@@ -28,6 +29,7 @@ export async function openDirectory(path: string, options: DirectoryOptions): Pr
       file !== "" &&
       patterns.decidedBy(file)?.matched === true,
     identity: (file) => tree.identity(file),
+    digestBelow: (base, memory, signal) => digestDirectory(tree, base, { memory, signal }),
     candidates: (base, pattern) => globCandidates(root, base, pattern),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };

@@ -1,4 +1,5 @@
 import type { Digest } from "../oci/digest.js";
+import type { StatMemory } from "../oci/content-digest.js";
 import type { Tree } from "../oci/tree.js";
 import type { GitRef } from "./git-ref.js";
 
@@ -14,8 +15,24 @@ export interface FileSource extends AsyncDisposable {
   alwaysIgnores?(path: string): boolean;
   /** Of a regular file: device, inode, size, mtime and ctime, joined by `:`. What has the same identity has the same content, save for changes within one clock tick of reading it. */
   identity?(path: string): string | undefined;
+  /**
+   * What is below a directory, by content and without times, where there is a faster way than to walk the tree; `undefined`
+   * where there is none for this one.
+   */
+  digestBelow?(
+    path: string,
+    memory: DigestMemory,
+    signal: AbortSignal,
+  ): Promise<string | undefined>;
   /** Where there is a faster way than to walk the tree: paths among which are all that could match `pattern` (relative to the directory `base`). Who asks decides by itself, and looks each one up in `tree`. */
   candidates?(base: string, pattern: string): Promise<readonly string[]>;
+}
+
+/** What is known of the files of a context. */
+export interface DigestMemory {
+  /** By `FileSource.identity`. */
+  readonly files: StatMemory;
+  readonly directories: StatMemory;
 }
 
 /** An ignore file that was found and read. */

@@ -1,55 +1,90 @@
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { StatMemory } from "../oci/content-digest.js";
 import type { StatCache } from "./types.js";
 
-/** Of files that were not asked for this time, as many are kept for the next. */
+/** Of what was not asked for this time, as much is kept for the next. */
 const MAX_UNUSED = 200_000;
-const LINE = /^\d+(?::\d+){4} [0-9a-f]{64}$/;
+const DIGEST = /^[0-9a-f]{64}$/;
 
-/** @param name of the context: builds of others do not lose each other's entries */
-export async function openStatCache(
+/**
+ * One small file for the directories of a context, and one for its files, which is read only when a directory has changed.
+ * @param name of the context: builds of others do not lose each other's entries
+ */
+export function createStatCache(
   directory: string,
   name: string,
   stagingPath: (suffix: string) => string,
-): Promise<StatCache> {
-  const path = join(directory, createHash("sha256").update(name).digest("hex"));
-  const known = parse(await readFile(path, "utf8").catch(() => ""));
-  const used = new Map<string, string>();
-  let isChanged = false;
+): StatCache {
+  const base = join(directory, createHash("sha256").update(name).digest("hex"));
+  const files = new Memory(`${base}.files`);
+  const directories = new Memory(`${base}.directories`);
   return {
-    get(identity) {
-      const digest = known.get(identity);
-      if (digest !== undefined) used.set(identity, digest);
-      return digest;
-    },
-    set(identity, digest) {
-      isChanged = true;
-      known.set(identity, digest);
-      used.set(identity, digest);
-    },
+    files,
+    directories,
     async save() {
-      if (!isChanged) return;
-      const kept = known.size - used.size > MAX_UNUSED ? used : known;
-      const text = [...kept].map(([identity, digest]) => `${identity} ${digest}\n`).join("");
-      const temporary = stagingPath(".stat");
-      try {
-        await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-        await writeFile(temporary, text, { flag: "wx", mode: 0o600 });
-        await rename(temporary, path);
-      } catch {
-        // A full disk is found by those who need it.
-      }
+      for (const memory of [files, directories]) await memory.save(stagingPath(".stat"));
     },
   };
 }
 
-function parse(text: string): Map<string, string> {
+class Memory implements StatMemory {
+  readonly #path: string;
+  readonly #used = new Map<string, string>();
+  #known: Map<string, string> | undefined;
+  #isChanged = false;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  get(state: string): string | undefined {
+    this.#known ??= readLines(this.#path);
+    const digest = this.#known.get(state);
+    if (digest === undefined || !DIGEST.test(digest)) return undefined;
+    this.#used.set(state, digest);
+    return digest;
+  }
+
+  set(state: string, digest: string): void {
+    this.#known ??= readLines(this.#path);
+    this.#known.set(state, digest);
+    this.#used.set(state, digest);
+    this.#isChanged = true;
+  }
+
+  async save(temporary: string): Promise<void> {
+    const known = this.#known;
+    if (known === undefined || !this.#isChanged) return;
+    const kept = known.size - this.#used.size > MAX_UNUSED ? this.#used : known;
+    const lines: string[] = [];
+    for (const [state, digest] of kept) lines.push(`${state} ${digest}\n`);
+    try {
+      await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
+      await writeFile(temporary, lines.join(""), { flag: "wx", mode: 0o600 });
+      await rename(temporary, this.#path);
+    } catch {
+      // A full disk is found by those who need it.
+    }
+  }
+}
+
+function readLines(path: string): Map<string, string> {
   const known = new Map<string, string>();
-  for (const line of text.split("\n")) {
-    const space = line.indexOf(" ");
-    // The digits are checked once: what is not whole is from a disk that lost something.
-    if (space > 0 && LINE.test(line)) known.set(line.slice(0, space), line.slice(space + 1));
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch {
+    return known;
+  }
+  for (let at = 0; at < text.length;) {
+    const end = text.indexOf("\n", at);
+    const space = text.indexOf(" ", at);
+    if (end < 0 || space < 0 || space > end) break;
+    known.set(text.slice(at, space), text.slice(space + 1, end));
+    at = end + 1;
   }
   return known;
 }

@@ -9,7 +9,7 @@ import { createBlobStore } from "./blobs.js";
 import { createDownloads } from "./downloads.js";
 import { storeFailure } from "./failure.js";
 import { createRecords } from "./records.js";
-import { openStatCache } from "./stat-cache.js";
+import { createStatCache } from "./stat-cache.js";
 import { abandonedRemovals } from "./removals.js";
 import { createStaging, GIT_MARK, listStaging } from "./staging.js";
 import type { Store } from "./types.js";
@@ -133,7 +133,7 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
         await uses.kept(indexPath(diffId));
       }),
     records: createRecords(join(root, "records"), staging.path),
-    statCache: (context) => openStatCache(join(root, "stat"), context, staging.path),
+    statCache: (context) => createStatCache(join(root, "stat"), context, staging.path),
     downloads: createDownloads(join(root, "downloads"), blobs, uses),
     gitDirectory: () => useRepositories(join(root, "git"), uses),
     async admit(owner, idMap) {

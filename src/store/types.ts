@@ -1,4 +1,5 @@
 import type { DiffId, Digest } from "../oci/digest.js";
+import type { StatMemory } from "../oci/content-digest.js";
 import type { Descriptor } from "../oci/types.js";
 import type { Downloads } from "./downloads.js";
 
@@ -28,10 +29,10 @@ export interface Records {
   put(key: string, value: unknown): Promise<void>;
 }
 
-/** Digests of files by what tells one state of a file from the next. Of one context; a memory that may be lost. */
+/** What is known of the files of a context. A memory that may be lost. */
 export interface StatCache {
-  get(identity: string): string | undefined;
-  set(identity: string, digest: string): void;
+  readonly files: StatMemory;
+  readonly directories: StatMemory;
   /** Writes what is new. Never fails: then files are read once more. */
   save(): Promise<void>;
 }
@@ -53,7 +54,7 @@ export interface Store extends BlobStore, AsyncDisposable {
   /** What steps made, by what decided it. */
   readonly records: Records;
   /** What is known of the files of a context. */
-  statCache(context: string): Promise<StatCache>;
+  statCache(context: string): StatCache;
   /** What was fetched from URLs. */
   readonly downloads: Downloads;
   /** Where git repositories are kept from build to build, a directory for each. Made when absent. */

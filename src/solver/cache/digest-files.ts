@@ -1,8 +1,11 @@
-import { createHash, type Hash } from "node:crypto";
+import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
+import type { DigestMemory } from "../../context/types.js";
+import { contentDigest } from "../../oci/content-digest.js";
 import type { FileEntry } from "../../oci/tree.js";
-import type { SelectedFile } from "../copy/index.js";
-import type { ContentDigest, StatCache } from "./types.js";
+import { selectFiles, type CopyItem, type SelectedFile } from "../copy/index.js";
+import { selectItem } from "../copy/plan-copy.js";
+import type { ContentDigest } from "./types.js";
 
 /** Files whose own digests are remembered, for messages. */
 const MAX_NAMED = 20_000;
@@ -10,31 +13,58 @@ const NAMED_DIGITS = 16;
 const CHUNK = 256 * 1024;
 /** Milliseconds of hashing before others get a turn. */
 const TURN = 20;
-/**
- * A file that was changed that little before it was read may be changed once more without its times telling: clocks of
- * filesystems go in ticks. Milliseconds.
- */
-const FRESH = 100;
-/** The same for filesystems that know whole seconds alone (FAT has two). */
-const FRESH_SECONDS = 2_000;
-
 export interface DigestOptions {
-  readonly stats: StatCache;
+  readonly memory: DigestMemory;
   readonly signal: AbortSignal;
 }
 
 /**
- * What the files are: names, types, modes, owners, attributes, content; never their times, nor where in their source they
- * stand. Files that have not changed since they were read last are not read again.
+ * What a COPY reads: names, types, modes, owners, attributes, content; never times, nor where in its source it stands. Files
+ * that have not changed since they were read last are not read again.
  */
-export async function digestFiles(
-  files: Iterable<SelectedFile>,
-  { stats, signal }: DigestOptions,
+export async function digestItems(
+  items: readonly CopyItem[],
+  exclude: readonly string[],
+  options: DigestOptions,
 ): Promise<ContentDigest> {
+  const files = (): Promise<ReadonlyMap<string, string> | undefined> =>
+    digestFiles(selectFiles(items, exclude), options).then((found) => found.files);
+  const whole = exclude.length === 0 ? await digestDirectories(items, options) : undefined;
+  if (whole !== undefined) return { digest: whole, files };
+  const found = await digestFiles(selectFiles(items, exclude), options);
+  return { digest: found.digest, files: () => Promise.resolve(found.files) };
+}
+
+/** Directories as a whole, where their source knows a way; `undefined` where one does not. */
+async function digestDirectories(
+  items: readonly CopyItem[],
+  { memory, signal }: DigestOptions,
+): Promise<string | undefined> {
+  const hash = createHash("sha256");
+  for (const item of items) {
+    if (item.kind !== "path") return undefined;
+    const selected = selectItem(item, undefined);
+    if (selected.kind !== "tree") return undefined;
+    const below = await item.source.digestBelow?.(selected.selection.base, memory, signal);
+    if (below === undefined) return undefined;
+    hash.update(`directory ${below}\n`);
+  }
+  return hash.digest("hex");
+}
+
+interface FilesDigest {
+  readonly digest: string;
+  readonly files: ReadonlyMap<string, string> | undefined;
+}
+
+async function digestFiles(
+  files: Iterable<SelectedFile>,
+  { memory, signal }: DigestOptions,
+): Promise<FilesDigest> {
   const whole = createHash("sha256");
   const named = new Map<string, string>();
   const groups = new Map<string, string>();
-  const buffer = new Uint8Array(CHUNK);
+  const reading = { files: memory.files, buffer: new Uint8Array(CHUNK), signal };
   let count = 0;
   let turn = performance.now();
   for (const file of files) {
@@ -43,14 +73,15 @@ export async function digestFiles(
       signal.throwIfAborted();
       turn = performance.now();
     }
-    const line = lineOf(file, contentOf(file, { stats, buffer, signal }), groups);
+    const { entry, from } = file;
+    const content = contentDigest(entry, from?.source.identity?.(from.path), reading);
+    const line = lineOf(file, content, groups);
     whole.update(`${Buffer.byteLength(line)}:`).update(line);
     count += 1;
     if (count > MAX_NAMED) named.clear();
     else named.set(file.path, short(line));
   }
-  const digest = whole.digest("hex");
-  return count > MAX_NAMED ? { digest } : { digest, files: named };
+  return { digest: whole.digest("hex"), files: count > MAX_NAMED ? undefined : named };
 }
 
 function lineOf(
@@ -76,47 +107,6 @@ function linkOf({ linkGroup }: FileEntry, path: string, groups: Map<string, stri
 
 function xattrsOf({ xattrs }: FileEntry): readonly string[] {
   return [...xattrs].map(([name, value]) => `${name}=${Buffer.from(value).toString("base64")}`);
-}
-
-interface Reading extends DigestOptions {
-  readonly buffer: Uint8Array;
-}
-
-function contentOf({ entry, from }: SelectedFile, reading: Reading): string {
-  if (entry.type !== "file" || entry.open === undefined) return "";
-  const { stats } = reading;
-  const identity = from?.source.identity?.(from.path);
-  const known = identity === undefined ? undefined : stats.get(identity);
-  if (known !== undefined) return known;
-  const now = Date.now();
-  const digest = hashContent(entry, reading);
-  if (identity !== undefined && isSettled(identity, now)) stats.set(identity, digest);
-  return digest;
-}
-
-function hashContent(entry: FileEntry, { buffer, signal }: Reading): string {
-  const hash: Hash = createHash("sha256");
-  const reader = entry.open?.();
-  if (reader === undefined) return "";
-  try {
-    for (let count = reader.read(buffer); count > 0; count = reader.read(buffer)) {
-      signal.throwIfAborted();
-      hash.update(buffer.subarray(0, count));
-    }
-  } finally {
-    reader[Symbol.dispose]();
-  }
-  return hash.digest("hex");
-}
-
-/** Whether a later change must show in the file's times. @param now when reading began, in milliseconds */
-function isSettled(identity: string, now: number): boolean {
-  const times = identity.split(":").slice(-2).map(BigInt);
-  return times.every((time) => {
-    const wholeSeconds = time % 1_000_000_000n === 0n;
-    const fresh = wholeSeconds ? FRESH_SECONDS : FRESH;
-    return time / 1_000_000n + BigInt(fresh) < BigInt(now);
-  });
 }
 
 function short(line: string): string {

@@ -28,7 +28,7 @@ export interface StepSubject {
 
 /** Why a step that was not found is made anew, a line each; and remembers what it is made of for the next time. */
 export async function explain(subject: StepSubject, memory: Memory): Promise<readonly string[]> {
-  const now = rememberedOf(subject);
+  const now = await rememberedOf(subject);
   const [byText, byNumber] = placesOf(subject.place);
   const before = (await memory.recall(byText)) ?? (await memory.recall(byNumber));
   await memory.remember(byText, now);
@@ -51,15 +51,16 @@ function placesOf({ scope, stage, text, number }: StepPlace): readonly [CacheKey
   ];
 }
 
-function rememberedOf({ chain, inputs, digests }: StepSubject): Remembered {
-  return {
-    parent: `${chain.key} ${chain.runs}`,
-    facts: inputs.facts.map(withoutSecret),
-    contents: inputs.contents.map(({ name, definition }, at) => {
-      const { digest = definition ?? "", files } = digests[at] ?? {};
-      return { name, digest, ...(files === undefined ? {} : { files }) };
-    }),
-  };
+async function rememberedOf({ chain, inputs, digests }: StepSubject): Promise<Remembered> {
+  const contents: Remembered["contents"][number][] = [];
+  for (const [at, { name, definition }] of inputs.contents.entries()) {
+    const found = digests[at];
+    const files = await found?.files?.();
+    const digest = found?.digest ?? definition ?? "";
+    contents.push({ name, digest, ...(files === undefined ? {} : { files }) });
+  }
+  const facts = inputs.facts.map(withoutSecret);
+  return { parent: `${chain.key} ${chain.runs}`, facts, contents };
 }
 
 /** Of a value whose name says that it is secret, only whether it has changed can be told. */

@@ -92,7 +92,7 @@ export class StepCache {
   digest(input: ContentInput): Promise<ContentDigest> | undefined {
     const { digest } = input;
     if (digest === undefined) return undefined;
-    const options = { stats: this.#input.stats, signal: this.#signal };
+    const options = { memory: this.#input.digests, signal: this.#signal };
     return remember(this.#digests, input.id, () => digest(options));
   }
 

@@ -1,3 +1,4 @@
+import type { DigestMemory } from "../../context/types.js";
 import type { SealedLayer } from "../../layer/types.js";
 import type { Reference } from "../../oci/reference.js";
 import type { ImageContents } from "../types.js";
@@ -23,8 +24,8 @@ export interface Chain {
 /** What files hold, and what each of them does, for messages. */
 export interface ContentDigest {
   readonly digest: string;
-  /** A few characters of each file's own digest by its path; absent when there are too many. */
-  readonly files?: ReadonlyMap<string, string>;
+  /** A few characters of each file's own digest by its path; `undefined` when there are too many. */
+  readonly files?: () => Promise<ReadonlyMap<string, string> | undefined>;
 }
 
 /** Files that a step reads from outside of its own root. */
@@ -105,12 +106,6 @@ export interface Memory {
   remember(place: CacheKey, what: Remembered): Promise<void>;
 }
 
-/** Digests of files by what tells one state of a file from the next: `FileSource.identity`. */
-export interface StatCache {
-  get(identity: string): string | undefined;
-  set(identity: string, digest: string): void;
-}
-
 /** What the build's options say of the cache. */
 export interface CacheInput {
   /** In the order in which they are asked; every one is told of new records. */
@@ -118,7 +113,8 @@ export interface CacheInput {
   readonly memory: Memory;
   /** What is built, for telling the steps of one project from those of another in `memory`. */
   readonly scope: string;
-  readonly stats: StatCache;
+  /** What is known of the files of contexts. */
+  readonly digests: DigestMemory;
   /** Whether records of the stage may be used. */
   readonly reads: (stage: string) => boolean;
   /** Whether layers of a driver that loses something are good enough for this build. Asked when there is one. */

@@ -2,7 +2,7 @@ import type { FileSource } from "../../context/types.js";
 import type { Add } from "../../dockerfile/types.js";
 import { redactUrl } from "../../internal/redact.js";
 import type { Change } from "../../layer/types.js";
-import { digestFiles, type DigestOptions } from "../cache/digest-files.js";
+import { digestItems, type DigestOptions } from "../cache/digest-files.js";
 import type {
   ContentDigest,
   ContentInput,
@@ -166,7 +166,7 @@ async function digestSelection(
 ): Promise<ContentDigest> {
   const items = await itemsOf(paths, source, { parents, createdNs: 0n, signal: options.signal });
   if ("prepare" in source) await source.prepare(asChanges(selectFiles(items, exclude)));
-  return digestFiles(selectFiles(items, exclude), options);
+  return digestItems(items, exclude, options);
 }
 
 function* asChanges(files: Iterable<SelectedFile>): Generator<Change> {
