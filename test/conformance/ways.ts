@@ -19,7 +19,7 @@ export interface Way {
   readonly tenth: number | undefined;
 }
 
-/** Different tenths, so that together they reach four cases in ten. */
+/** Different tenths, so that together they reach five cases in ten. */
 export const WAYS: readonly Way[] = [
   { name: "root, overlay", as: "root", driver: "overlay", tenth: undefined },
   { name: "user, overlay", as: "user", driver: "overlay", tenth: 1 },

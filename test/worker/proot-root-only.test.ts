@@ -186,6 +186,20 @@ describeUnless([lacks], "the proot driver, where only root may", () => {
     expect((await entriesOf(stage)).get("srv/kept")).toMatchObject({ type: "file" });
   });
 
+  test("reads nothing but files for capabilities that an image gives to whatever it likes", async () => {
+    const xattrs = new Map([[XATTR, SETCAP_NET_RAW]]);
+    const stage = await lab.stage(LIBRARIES, [
+      { name: "srv/pipe", type: "fifo", xattrs },
+      { name: "srv/link", type: "symlink", linkname: "/dev/zero", xattrs },
+      { name: "srv/dir", type: "dir", xattrs },
+      { name: "srv/node", type: "char", major: 1, minor: 5, xattrs },
+    ]);
+    const script = "cd /srv; touch -h -d @1 *; getfattr -h -n security.capability dir | sed -n 1p";
+    expect(await stage.sh(script, TOOLS)).toBe("# file: dir\n");
+    const names = [...(await entriesOf(stage)).keys()].toSorted();
+    expect(names).toEqual(["srv/", "srv/dir/", "srv/link", "srv/node", "srv/pipe"]);
+  });
+
   test("refuses both to a user who is not root", async () => {
     const stage = await lab.stage(LIBRARIES, [{ ...PROGRAM, uid: 1000, gid: 1000 }]);
     const step = { ...TOOLS, uid: 1000, gid: 1000, groups: [1000] };

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type BigIntStats, closeSync, openSync, readSync } from "node:fs";
+import { type BigIntStats, closeSync, constants, openSync, readSync } from "node:fs";
 import { errnoOf } from "../../errors.js";
 import type { FsPath } from "../root-names.js";
 
@@ -14,12 +14,12 @@ export interface ContentStamp {
   readonly contentSha256: string | undefined;
 }
 
-/** Reads the file, which an ordinary user may be unable to. */
+/** Of a regular file, which is read. */
 export function stampContent(at: FsPath, { mtimeNs }: BigIntStats): ContentStamp {
   return { mtimeNs, contentSha256: hashOf(at) };
 }
 
-/** Whether nobody has written to the file since: programs that copy files set times last. */
+/** Whether nobody has written to a regular file since: programs that copy files set times last. */
 export function hasContent(at: FsPath, stats: BigIntStats, stamp: ContentStamp): boolean {
   if (stats.mtimeNs === stamp.mtimeNs) return true;
   return stamp.contentSha256 !== undefined && hashOf(at) === stamp.contentSha256;
@@ -27,7 +27,8 @@ export function hasContent(at: FsPath, stats: BigIntStats, stamp: ContentStamp):
 
 function hashOf(at: FsPath): string | undefined {
   try {
-    const fd = openSync(at, "r");
+    // A step may put a pipe in its place meanwhile, which must hold up nobody.
+    const fd = openSync(at, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const hash = createHash("sha256");
       const chunk = Buffer.allocUnsafe(CHUNK);

@@ -67,9 +67,8 @@ export function rememberEntry(
     return;
   }
   const { birthtimeNs: bornNs, mtimeNs } = stats;
-  const stamp = xattrs.has(CAPABILITY)
-    ? stampContent(at, stats)
-    : { mtimeNs, contentSha256: undefined };
+  const isCapable = stats.isFile() && xattrs.has(CAPABILITY);
+  const stamp = isCapable ? stampContent(at, stats) : { mtimeNs, contentSha256: undefined };
   const intent = { uid, gid, mode, diskMode, xattrs, bornNs, ...stamp };
   intents.set(stats.ino, device === undefined ? intent : { ...intent, device });
 }
@@ -114,8 +113,7 @@ export function hiddenXattrs(
   stats: BigIntStats,
 ): ReadonlyMap<string, Uint8Array> {
   const { xattrs } = intent;
-  if (!xattrs.has(CAPABILITY) || stats.isDirectory() || hasContent(at, stats, intent))
-    return xattrs;
+  if (!xattrs.has(CAPABILITY) || !stats.isFile() || hasContent(at, stats, intent)) return xattrs;
   return new Map([...xattrs].filter(([name]) => name !== CAPABILITY));
 }
 
