@@ -1,11 +1,12 @@
 // Builds conformance cases of the Dockerfile language by hand; `test/conformance` builds them all in the tests.
 //
 //   npm run conformance -- [--filter REGEX] [--tier NAME] [--user NAME] [--driver NAME] [--jobs N] [--verbose] [--keep]
-//                          [--list] [--out FILE]
+//                          [--list] [--out FILE] [--pod NAME]
 //
 // --filter matches ids and features. --user builds as that ordinary user, which only root may ask (tsbuild-test and
 // tsbuild-test-nosub are made when missing); --driver goes to tsbuild. --verbose prints each case's Dockerfile and
-// log, failing ones always do; --keep leaves contexts and images behind; --out writes the results as JSON.
+// log, failing ones always do; --pod builds with the executor image in a Pod of that context (see scripts/pod.mjs),
+// default and runtime-default above all; --keep leaves contexts and images behind; --out writes the results as JSON.
 import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
@@ -34,6 +35,7 @@ function parse() {
         user: text,
         jobs: text,
         out: text,
+        pod: text,
         driver: { ...text, default: "auto" },
         verbose: flag,
         keep: flag,
@@ -53,6 +55,10 @@ function isWanted({ id, feature, tier }) {
 
 async function main() {
   const missing = suite.lacksTools("docker-registry", "skopeo", "mmdebstrap", "busybox", "git");
+  if (missing === undefined && options.pod !== undefined && !suite.isContextName(options.pod)) {
+    console.error(`no Pod's context is called ${options.pod}`);
+    return 64;
+  }
   if (missing !== undefined || cases.length === 0) {
     console.error(missing ?? "no case matches");
     return missing === undefined ? 64 : 69;
@@ -65,7 +71,10 @@ async function main() {
     await suite.pushBase(await suite.busyboxBase(), registry, "library/busybox:latest");
     const slim = "library/debian:bookworm-slim";
     await suite.pushBase(await suite.debianBase(), registry, slim);
-    builder = await suite.caseBuilder(top, registry.host, options.driver, user);
+    builder =
+      options.pod === undefined
+        ? await suite.caseBuilder(top, registry.host, options.driver, user)
+        : await suite.executorBuilder(top, registry.host, options.pod);
     return report(await runAll(builder));
   } finally {
     if (!options.keep) await builder?.[Symbol.asyncDispose]();

@@ -3,14 +3,14 @@
 //   npm run image                                                  an OCI layout in image/executor
 //   npm run image -- debug --destination=registry.example/tsbuild:debug
 //
-// TARGET is executor, git, debug or slim. Without a --destination and another output nothing is pushed. Another base than
+// TARGET is executor, debug or slim. Without a --destination and another output nothing is pushed. Another base than
 // Docker Hub's debian:trixie-slim: --build-arg=DEBIAN=NAME, with --build-context=NAME=… or --registry-map=….
 import { spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const TARGETS = ["executor", "git", "debug", "slim"];
+const TARGETS = ["executor", "debug", "slim"];
 const OUTPUTS = /^(-d|--destination|-o|--output|--oci-layout-path|--tar-path)(=|$)/;
 
 const top = dirname(dirname(fileURLToPath(import.meta.url)));

@@ -101,7 +101,7 @@ export function gitFailure(result: GitResult, setting: GitSetting): TsbuildError
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line !== "");
-  const told = lines.filter((line) => /^(?:fatal|error|remote): /.test(line));
+  const told = lines.filter((line) => /^(?:fatal|error|remote|ssh): /.test(line));
   const said = [...new Set(told.length > 0 ? told : lines.slice(-1))]
     .join("; ")
     .slice(0, MAX_SHOWN);

@@ -1,6 +1,8 @@
-import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startGitServer } from "../context/git-server.js";
 import { busyboxBase } from "../support/bases.js";
 import {
   executorBase,
@@ -151,6 +153,51 @@ describeUnless(lacks, "the executor image", () => {
       const files = byPath(built.layers.slice(1).flat());
       expect(files.get("mine")).toMatchObject({ uid: 123, gid: 456 });
       expect(files.has("copied")).toBe(true);
+    });
+
+    test("fetches from git with programs of its own, whatever a base image carries", async () => {
+      await using server = await startGitServer();
+      server.commit("inner", { deep: "deep\n" });
+      server.publish("inner");
+      server.commit("outer", { file: "outer\n" });
+      server.git("outer", "submodule", "add", "-q", "--", `${server.root}/inner`, "mid");
+      server.git("outer", "config", "-f", ".gitmodules", "submodule.mid.url", "../inner.git");
+      server.commit("outer", {}, "with a submodule");
+      server.publish("outer");
+      for (const path of ["bin/sh", "usr/bin/ssh", "usr/lib/git-core/git-remote-http"]) {
+        await mkdir(inRoot(dirname(path)), { recursive: true });
+        await writeFile(inRoot(path), "#!/kaniko/bin/sh\n: >/witness\n", { mode: 0o755 });
+      }
+      const context = inRoot("workspace/git");
+      await mkdir(context, { recursive: true });
+      const url = server.url("token", "outer.git");
+      await writeFile(join(context, "Dockerfile"), `FROM scratch\nADD ${url} /added\n`);
+      await writeFile(inRoot("workspace/token"), "hunter2hunter2");
+      const mounts = { "/etc/resolv.conf": "/etc/resolv.conf" };
+      const flags = [
+        "--context=/workspace/git",
+        "--secret=id=GIT_AUTH_TOKEN,src=/workspace/token",
+        "--no-push",
+        "--oci-layout-path=/workspace/from-git",
+      ];
+      expectCode(await runImage(flags, { mounts }), 0);
+      const files = byPath((await readLayout(inRoot("workspace/from-git"))).layers.flat());
+      expect([...files.keys()]).toEqual(
+        expect.arrayContaining(["added/file", "added/mid/deep", "added/.gitmodules"]),
+      );
+      expect(existsSync(inRoot("witness"))).toBe(false);
+    });
+
+    test("has an ssh that needs no line in /etc/passwd for its user", async () => {
+      const context = inRoot("workspace/ssh");
+      await mkdir(context, { recursive: true });
+      const lines = ["FROM scratch", "ADD ssh://git@127.0.0.1:1/repo.git /added"];
+      await writeFile(join(context, "Dockerfile"), `${lines.join("\n")}\n`);
+      await rm(inRoot("etc/passwd"));
+      const flags = ["--context=/workspace/ssh", "--no-push", "--store=/tmp/ssh-store"];
+      const outcome = await runImage(flags, { user: { uid: 1234, gid: 0 } });
+      expect(outcome.code).toBe(66);
+      expect(outcome.stderr).toMatch(/ssh: connect to host 127\.0\.0\.1 port 1: /);
     });
 
     test("runs inside another image, whose libraries and shell it does not need", async () => {
