@@ -115,6 +115,16 @@ export class LayerIndex {
     return seconds * 1_000_000_000n + BigInt(this.#u32(node, FIELD.mtimeNanoseconds));
   }
 
+  /** Whole seconds of the time, rounded down. */
+  mtimeSeconds(node: number): number {
+    return this.#double(node, FIELD.mtimeSeconds);
+  }
+
+  /** What the time has beyond {@link mtimeSeconds}. */
+  mtimeNanoseconds(node: number): number {
+    return this.#u32(node, FIELD.mtimeNanoseconds);
+  }
+
   /** Bytes; 0 of a directory. */
   size(node: number): number {
     return this.type(node) === "directory" ? 0 : this.#double(node, FIELD.size);

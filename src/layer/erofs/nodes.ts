@@ -25,7 +25,8 @@ export interface NodeInode {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  readonly mtimeNs: bigint;
+  readonly seconds: number;
+  readonly nanoseconds: number;
   /** Encoded; empty when there are none. */
   readonly xattrs: Buffer;
   /** Of devices, as the kernel encodes it. */
@@ -48,6 +49,7 @@ const NONE: Buffer = Buffer.alloc(0);
 const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
 const SYMLINK_MODE = 0o777;
 const PERMISSIONS = 0o7777;
+const BILLION = 1_000_000_000n;
 
 /** Attributes that cannot be had are told `skip` when an inode is asked for. */
 export function openNodes(
@@ -56,40 +58,43 @@ export function openNodes(
   skip: (node: number, because: string) => void,
 ): Nodes {
   const implied = impliedNodes(index, form.implied);
-  const xattrsOf = (
-    node: number,
-    { type, own, tell }: { type: NodeType; own: Source; tell: boolean },
-  ): Buffer => {
+  const xattrsOf = (node: number, type: NodeType, tell: boolean): Buffer => {
+    const xattrs = implied.get(node)?.xattrs ?? index.attributes(node)?.xattrs ?? NO_XATTRS;
+    const flags = index.flags(node);
+    if (xattrs.size === 0 && flags === 0) return NONE;
     const list: Mark[] = [];
-    for (const [name, value] of own.xattrs) {
+    for (const [name, value] of xattrs) {
       const onDisk = form.xattrName(name);
       if (isSettable(onDisk, type)) list.push([onDisk, value]);
       else if (tell) skip(node, `attribute ${name} is not allowed here`);
     }
-    const flags = index.flags(node);
     if (type === "directory" && (flags & (OPAQUE | REPLACES)) !== 0) list.push(form.opaque);
     if (node === 0 && (flags & IMPLIED) !== 0) list.push(form.impliedRoot);
     return encodeXattrs(list);
   };
-  const variable = (node: number, tell: boolean): Pick<NodeInode, "xattrs" | "target"> => {
-    const type = index.type(node);
-    const own = sourceOf(index, implied, node);
-    refuse(type, own);
-    const target = type === "symlink" ? encodeName(own.linkTarget) : NONE;
-    return { xattrs: xattrsOf(node, { type, own, tell }), target };
-  };
   return {
-    variable: (node) => variable(node, false),
+    variable(node) {
+      const type = index.type(node);
+      if (type === "hardlink") throw new Refusal("it has a hard link to a file of another layer");
+      // The archive stores its pieces one after another: no run of blocks is the file.
+      if (type === "file" && index.attributes(node)?.sparse !== undefined)
+        throw new Refusal("it has a sparse file");
+      return { xattrs: xattrsOf(node, type, false), target: targetOf(index, node, type) };
+    },
     isShown: (node) => isShown(index, node),
     inode(node) {
       const type = index.type(node);
       const own = implied.get(node);
+      const permissions = permissionsOf(type, own?.mode ?? index.mode(node));
+      const time = own === undefined ? undefined : splitTime(own.mtimeNs);
       return {
-        ...variable(node, true),
-        mode: FILE_TYPES[type].mode | permissionsOf(type, own?.mode ?? index.mode(node)),
+        mode: FILE_TYPES[type].mode | permissions,
         uid: own?.uid ?? index.uid(node),
         gid: own?.gid ?? index.gid(node),
-        mtimeNs: own?.mtimeNs ?? index.mtimeNs(node),
+        seconds: time?.seconds ?? index.mtimeSeconds(node),
+        nanoseconds: time?.nanoseconds ?? index.mtimeNanoseconds(node),
+        xattrs: xattrsOf(node, type, true),
+        target: targetOf(index, node, type),
         device: type === "char" || type === "block" ? deviceOf(index, node) : 0,
       };
     },
@@ -101,32 +106,16 @@ export function fitsBehind(xattrs: Buffer, bytes: number): boolean {
   return INODE_SIZE + xattrs.length + bytes <= BLOCK;
 }
 
-interface Source {
-  readonly xattrs: ReadonlyMap<string, Uint8Array>;
-  readonly linkTarget: string;
-  readonly isSparse: boolean;
+function targetOf(index: LayerIndex, node: number, type: NodeType): Buffer {
+  if (type !== "symlink") return NONE;
+  const target = encodeName(index.attributes(node)?.linkTarget ?? "");
+  if (target.length === 0) throw new Refusal("it has a symlink to nothing");
+  return target;
 }
 
-function sourceOf(
-  index: LayerIndex,
-  implied: ReadonlyMap<number, FileEntry>,
-  node: number,
-): Source {
-  const below = implied.get(node);
-  if (below !== undefined) return { xattrs: below.xattrs, linkTarget: "", isSparse: false };
-  const found = index.attributes(node);
-  return {
-    xattrs: found?.xattrs ?? NO_XATTRS,
-    linkTarget: found?.linkTarget ?? "",
-    isSparse: found?.sparse !== undefined,
-  };
-}
-
-function refuse(type: NodeType, { linkTarget, isSparse }: Source): void {
-  // The archive stores its pieces one after another: no run of blocks is the file.
-  if (isSparse) throw new Refusal("it has a sparse file");
-  if (type === "hardlink") throw new Refusal("it has a hard link to a file of another layer");
-  if (type === "symlink" && linkTarget === "") throw new Refusal("it has a symlink to nothing");
+function splitTime(ns: bigint): { readonly seconds: number; readonly nanoseconds: number } {
+  const nanoseconds = ((ns % BILLION) + BILLION) % BILLION;
+  return { seconds: Number((ns - nanoseconds) / BILLION), nanoseconds: Number(nanoseconds) };
 }
 
 function permissionsOf(type: NodeType, mode: number): number {

@@ -43,7 +43,6 @@ import { Refusal } from "./refusal.js";
 import { wordsOf } from "./xattrs.js";
 
 const WHAT = "a layer's image";
-const BILLION = 1_000_000_000n;
 const MAX_SKIPPED = 20; // lines of a warning
 const MAX_BLOCKS = 0xffff_ffff;
 
@@ -242,26 +241,31 @@ class ImageWriter {
     }
   }
 
-  #put(node: number, { mode, uid, gid, mtimeNs, xattrs }: NodeInode, place: Place): void {
+  #put(node: number, told: NodeInode, place: Place): void {
     const inode = this.#inode.fill(0);
-    const nanoseconds = ((mtimeNs % BILLION) + BILLION) % BILLION;
     const format = place.inline === undefined ? EXTENDED_PLAIN : EXTENDED_INLINE;
     inode.writeUInt16LE(format, INODE.format);
-    inode.writeUInt16LE(wordsOf(xattrs), INODE.xattrWords);
-    inode.writeUInt16LE(mode, INODE.mode);
-    inode.writeBigUInt64LE(BigInt(place.size), INODE.size);
+    inode.writeUInt16LE(wordsOf(told.xattrs), INODE.xattrWords);
+    inode.writeUInt16LE(told.mode, INODE.mode);
+    write64(inode, INODE.size, place.size);
     inode.writeUInt32LE(place.place, INODE.place);
     inode.writeUInt32LE(++this.#written, INODE.number);
-    inode.writeUInt32LE(uid, INODE.uid);
-    inode.writeUInt32LE(gid, INODE.gid);
-    inode.writeBigInt64LE((mtimeNs - nanoseconds) / BILLION, INODE.mtimeSeconds);
-    inode.writeUInt32LE(Number(nanoseconds), INODE.mtimeNanoseconds);
+    inode.writeUInt32LE(told.uid, INODE.uid);
+    inode.writeUInt32LE(told.gid, INODE.gid);
+    write64(inode, INODE.mtimeSeconds, told.seconds);
+    inode.writeUInt32LE(told.nanoseconds, INODE.mtimeNanoseconds);
     inode.writeUInt32LE(place.links, INODE.links);
     this.#inodes.padTo((this.#image.plan.nids[node] ?? 0) * NID_UNIT);
     this.#inodes.write(inode);
-    this.#inodes.write(xattrs);
+    this.#inodes.write(told.xattrs);
     if (place.inline !== undefined) this.#inodes.write(place.inline);
   }
+}
+
+/** A whole number, negative ones as two's complement. */
+function write64(to: Buffer, at: number, value: number): void {
+  to.writeUInt32LE(value >>> 0, at);
+  to.writeUInt32LE(Math.floor(value / 2 ** 32) >>> 0, at + 4);
 }
 
 function hiddenBecause(isSocket: boolean): string {

@@ -19,8 +19,6 @@ export interface LayerDirectory {
   readonly diffId: DiffId;
   /** Nothing of the layers below it is visible. */
   readonly hidesBelow: boolean;
-  /** It is a filesystem of its own. */
-  readonly isMount?: true;
 }
 
 /** What a layer stands on. */

@@ -91,7 +91,7 @@ async function mountKept(
     await putAside(tools, kept);
     return undefined;
   }
-  const mounted = { ...describe(tools, target, wanted.layer.diffId), isMount: true } as const;
+  const mounted = describe(tools, target, wanted.layer.diffId);
   known.set(name, mounted);
   return mounted;
 }
