@@ -66,7 +66,7 @@ export async function boundStore(
     const options = { policy, namespaces, staging, isBuilding: true, dryRun: false, signal };
     const { bytesFreed, removed } = await pruneStore(root, options);
     if (removed.length === 0) return;
-    const size = `${(bytesFreed / 1e9).toFixed(1)} GB`;
+    const size = `${Math.ceil(bytesFreed / 1e6)} MB`;
     const message = `freed ${size} of the store: ${removed.length} things that were not used for longest (--keep-storage says how much it may keep)`;
     emit({ type: "notice", message });
   } catch (error) {

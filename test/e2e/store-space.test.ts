@@ -52,8 +52,13 @@ describeUnless([lacksTools("busybox"), lacksBuild()], "the store beside builds",
   }
 
   const argsOf = (context: string, store: string, extra: readonly string[] = []): string[] => [
-    ...[ENTRY, "--context", context, "--build-context", base, "--no-push", "--reproducible"],
-    ...["--store", store, ...extra],
+    ENTRY,
+    `--context=${context}`,
+    `--build-context=${base}`,
+    `--store=${store}`,
+    "--no-push",
+    "--reproducible",
+    ...extra,
   ];
   const env = (): NodeJS.ProcessEnv => plainEnvironment();
 
@@ -276,9 +281,8 @@ describeUnless(
       const tsbuild = (...args: readonly string[]): Promise<Outcome> =>
         runAs(user, [app.node, join(app.dir, "bin/tsbuild.js"), ...args, "--store", store]);
       const base = `base=oci-layout://${join(home, "base")}:latest`;
-      const built = await tsbuild(
-        ...["--context", join(home, "context"), "--build-context", base, "--no-push"],
-      );
+      const context = `--context=${join(home, "context")}`;
+      const built = await tsbuild(context, `--build-context=${base}`, "--no-push");
       expectCode(built, 0);
       const used = JSON.parse((await tsbuild("du", "--format=json")).stdout) as StoreUsage;
       expect(used.isPartial).toBe(false);
