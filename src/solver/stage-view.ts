@@ -5,6 +5,7 @@ import type { SealOptions, StepSpec, View, Worker } from "../worker/types.js";
 import type { Layers } from "./layers.js";
 import { OutputTail } from "./output-tail.js";
 import type { Emit, FinishedStep } from "./types.js";
+import { blobsUnpackedAhead } from "./unpack-ahead.js";
 import { isSettled, type ViewTurns } from "./view-turns.js";
 
 export interface StageViewInput {
@@ -35,8 +36,8 @@ export class StageView implements AsyncDisposable {
   async open(image: Image): Promise<View> {
     const { layers, signal } = this.#input;
     const missing = image.layers.slice(this.#held);
-    const blobs = await Promise.all(missing.map((layer) => layers.blob(layer)));
     if (this.#view === undefined) {
+      const blobs = await blobsUnpackedAhead(missing, this.#input);
       const worker = await this.#input.worker();
       const { turns, sources } = this.#input;
       this.#turn ??= await turns.take(worker, signal, sources);
@@ -44,6 +45,7 @@ export class StageView implements AsyncDisposable {
       await this.#adoptIndexes(worker);
       await this.#tell(worker);
     } else {
+      const blobs = await Promise.all(missing.map((layer) => layers.blob(layer)));
       for (const blob of blobs) await this.#view.add(blob, signal);
     }
     this.#held = image.layers.length;

@@ -133,6 +133,7 @@ export function createWorker(client: Client, host: HostReport): Worker {
       const { view } = await client.ask({ op: "prepare", layers }, signal);
       return createView(client, view);
     },
+    unpackAhead: (layers, signal) => client.ask({ op: "unpackAhead", layers }, signal),
     takeIndexes: () => client.ask({ op: "takeIndexes" }, never()),
     takeWarnings: () => client.ask({ op: "takeWarnings" }, never()),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),

@@ -46,6 +46,8 @@ export interface LayerHostOptions {
 export interface LayerHost extends AsyncDisposable {
   /** A root made of these layers, lowest first. Each layer is unpacked once, however many roots share it. @throws TsbuildError STORE_FAILED, HOST_UNSUPPORTED (owners or device nodes that this host cannot keep), ABORTED */
   prepare(layers: readonly LayerBlob[], signal: AbortSignal): Promise<StageRoot>;
+  /** Unpacks layers, lowest first, that roots will have in common; where each root has its own files it does nothing. */
+  unpackAhead(layers: readonly LayerBlob[], signal: AbortSignal): Promise<void>;
   /** The same to be read from alone: where there can be one root at a time, these are none. */
   prepareSource(layers: readonly LayerBlob[], signal: AbortSignal): Promise<SourceRoot>;
   /** Index files that unpacking made since the last call, in the staging directory, once per layer. */

@@ -11,7 +11,7 @@ import { openConfinedRoot } from "./snapshot/confined.js";
 import { type InPlaceRoots, openInPlaceRoots } from "./snapshot/in-place.js";
 import { openLayerDirectories } from "./snapshot/layer-directories.js";
 import { openMountedLayers } from "./snapshot/mounted-layers.js";
-import { openOverlayRoot } from "./snapshot/overlay.js";
+import { openOverlayRoot, unpackChain } from "./snapshot/overlay.js";
 import { openPlainRoot } from "./snapshot/plain.js";
 import type { SnapshotTools } from "./snapshot/tools.js";
 
@@ -40,6 +40,10 @@ export function createLayerHost(options: LayerHostOptions): LayerHost {
       return options.driver === "overlay"
         ? openOverlayRoot(tools, directories, layers, signal)
         : openPlainRoot(tools, layers, signal);
+    },
+    async unpackAhead(layers, signal): Promise<void> {
+      mustBeOpen();
+      if (options.driver === "overlay") await unpackChain(directories, layers, [], signal);
     },
     async prepareSource(layers, signal): Promise<SourceRoot> {
       mustBeOpen();

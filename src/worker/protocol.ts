@@ -55,6 +55,7 @@ export type Request =
       readonly abandoned: readonly string[];
     }
   | { readonly op: "prepare"; readonly layers: readonly LayerBlob[] }
+  | { readonly op: "unpackAhead"; readonly layers: readonly LayerBlob[] }
   | { readonly op: "add"; readonly view: number; readonly layer: LayerBlob }
   | { readonly op: "run"; readonly view: number; readonly spec: StepSpec }
   | { readonly op: "seal"; readonly view: number; readonly options: SealOptions }
@@ -74,6 +75,7 @@ export interface Answers {
   readonly probeWithout: Omit<RefusedDriver, "driver"> | undefined;
   readonly open: undefined;
   readonly prepare: { readonly view: number };
+  readonly unpackAhead: undefined;
   readonly add: undefined;
   readonly run: ExitStatus;
   readonly seal: SealedFiles;

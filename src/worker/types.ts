@@ -84,6 +84,11 @@ export interface Worker extends AsyncDisposable {
   readonly maxViews: number;
   /** A root filesystem made of these layers, lowest first: unpacks what is not unpacked yet, each once. */
   prepare(layers: readonly LayerBlob[], signal: AbortSignal): Promise<View>;
+  /**
+   * Unpacks layers, lowest first, for roots that are made of them later: the upper ones may still be on their way. Where
+   * layers are unpacked for one root alone it does nothing. What is wrong with a layer is said again by `prepare`.
+   */
+  unpackAhead?(layers: readonly LayerBlob[], signal: AbortSignal): Promise<void>;
   /** Index files that unpacking made on the way, once each, for the store to adopt. */
   takeIndexes(): Promise<readonly { readonly diffId: DiffId; readonly file: string }[]>;
   /** What this host could not keep of the layers that were unpacked since the last call, one line each. */
