@@ -127,6 +127,9 @@ async function handle(
       state.roots.set(view, root);
       return { view };
     }
+    case "unpackAhead":
+      await worker(state).host.unpackAhead(request.layers, signal);
+      return undefined;
     case "add":
       await rootOf(state, request.view).add(request.layer, signal);
       return undefined;

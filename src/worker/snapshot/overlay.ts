@@ -36,6 +36,38 @@ export async function openOverlayRoot(
   return root;
 }
 
+/**
+ * A layer needs those below it only if its tar is incomplete, so they are unpacked side by side.
+ * @param layers lowest first
+ * @param under what they stand on, topmost first
+ * @returns all of them, topmost first
+ */
+export async function unpackChain(
+  directories: LayerDirectories,
+  layers: readonly LayerBlob[],
+  under: readonly LayerDirectory[],
+  signal: AbortSignal,
+): Promise<readonly LayerDirectory[]> {
+  const stop = new AbortController();
+  const either = AbortSignal.any([signal, stop.signal]);
+  const made: Promise<LayerDirectory>[] = [];
+  for (const [at, layer] of layers.entries()) {
+    const first = made.slice(0, at).reverse();
+    const below = {
+      diffIds: [...layers.slice(0, at).reverse(), ...under].map(({ diffId }) => diffId),
+      directories: async () => [...(await Promise.all(first)), ...under],
+    };
+    made.push(directories.unpacked(layer, below, either));
+  }
+  try {
+    return [...(await Promise.all(made)).reverse(), ...under];
+  } catch (error) {
+    stop.abort(error);
+    await Promise.allSettled(made);
+    throw error;
+  }
+}
+
 class OverlayRoot implements StageRoot {
   readonly #tools: SnapshotTools;
   readonly #directories: LayerDirectories;
@@ -51,27 +83,8 @@ class OverlayRoot implements StageRoot {
     this.#directories = directories;
   }
 
-  /** Lowest first. A layer needs those below it only if its tar is incomplete, so they are unpacked side by side. */
   async unpack(layers: readonly LayerBlob[], signal: AbortSignal): Promise<void> {
-    const stop = new AbortController();
-    const either = AbortSignal.any([signal, stop.signal]);
-    const under = this.#layers;
-    const made: Promise<LayerDirectory>[] = [];
-    for (const [at, layer] of layers.entries()) {
-      const first = made.slice(0, at).reverse();
-      const below = {
-        diffIds: [...layers.slice(0, at).reverse(), ...under].map(({ diffId }) => diffId),
-        directories: async () => [...(await Promise.all(first)), ...under],
-      };
-      made.push(this.#directories.unpacked(layer, below, either));
-    }
-    try {
-      this.#layers = [...(await Promise.all(made)).reverse(), ...under];
-    } catch (error) {
-      stop.abort(error);
-      await Promise.allSettled(made);
-      throw error;
-    }
+    this.#layers = await unpackChain(this.#directories, layers, this.#layers, signal);
   }
 
   async add(layer: LayerBlob, signal: AbortSignal): Promise<void> {
