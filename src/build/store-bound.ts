@@ -43,8 +43,8 @@ interface BoundInput {
 }
 
 /**
- * After a build: deletes what was not used for longest, if the store has become too large. Almost always that takes two
- * system calls to know. Never fails: the build is done.
+ * After a build: deletes what was not used for longest, if the store has become too large. Almost always that takes a
+ * few system calls to know. Never fails: the build is done.
  */
 export async function boundStore(
   store: Store,
@@ -54,16 +54,25 @@ export async function boundStore(
   if (given === "none") return;
   try {
     const { root, staging } = store;
+    // A build that added nothing has nothing to pay for.
+    if (!(await isNewer(join(root, "blobs", "sha256"), began))) return;
     const disk = await diskOf(root);
     const bound = boundOf(given, disk);
     const estimate = await estimateBytes(root);
-    const hasGrown = await isNewer(join(root, "blobs", "sha256"), began);
-    if (!isDue({ estimate, hasGrown, disk, bound })) return;
+    if (estimate !== undefined && !isDue(estimate, disk, bound)) return;
     const namespaces = openNamespaces(root);
     const policy = {
       keepBytes: async (bytes: number) => bytesToKeep(bytes, await diskOf(root), bound),
     };
-    const options = { policy, namespaces, staging, isBuilding: true, dryRun: false, signal };
+    const options = {
+      policy,
+      namespaces,
+      staging,
+      isBuilding: true,
+      dryRun: false,
+      waits: false,
+      signal,
+    };
     const { bytesFreed, removed } = await pruneStore(root, options);
     if (removed.length === 0) return;
     const size = `${Math.ceil(bytesFreed / 1e6)} MB`;
@@ -80,20 +89,10 @@ function boundOf(given: KeepStorage | undefined, disk: Disk): Bound {
   return { most: parseSize(given, "keep-storage", disk.total), free: 0, least: 0 };
 }
 
-interface Due {
-  readonly estimate: Estimate | undefined;
-  /** By blobs of this build. */
-  readonly hasGrown: boolean;
-  readonly disk: Disk;
-  readonly bound: Bound;
-}
-
-function isDue({ estimate, hasGrown, disk, bound }: Due): boolean {
-  if (estimate === undefined) return hasGrown;
-  const { at, measured, growth } = estimate;
+function isDue({ at, measured, growth }: Estimate, disk: Disk, bound: Bound): boolean {
   const keep = bytesToKeep(measured + growth, disk, bound);
   if (measured + growth > keep && growth >= keep * GROWTH) return true;
-  return hasGrown && Date.now() - at > MEASURED_MS;
+  return Date.now() - at > MEASURED_MS;
 }
 
 /** A directory gets a new time with each new name in it. */

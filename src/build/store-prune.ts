@@ -46,7 +46,7 @@ export async function prune(options: PruneOptions = {}): Promise<PruneResult> {
   const { dryRun = false } = options;
   const read = policyOf(options);
   const { store, result } = await tendStore(options, async ({ root, ...tended }) =>
-    pruneStore(root, { policy: read(root), ...tended, isBuilding: false, dryRun }),
+    pruneStore(root, { policy: read(root), ...tended, isBuilding: false, dryRun, waits: true }),
   );
   const { removed = [], bytesFreed = 0, bytesLeft = 0, problems = [] } = result ?? {};
   return { store, removed: removed.map(entryOf), bytesFreed, bytesLeft, dryRun, problems };

@@ -1,5 +1,5 @@
-import { type Stats } from "node:fs";
-import { lstat, readFile } from "node:fs/promises";
+import { lstatSync, type Stats } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { namesIn, REMOVED } from "./removals.js";
 import { GIT_MARK, type LivingBuild } from "./staging.js";
@@ -93,7 +93,7 @@ async function filesBelow(kind: StoreKind, directory: string): Promise<StoreThin
     for (const name of await namesIn(join(directory, at))) {
       const below = join(at, name);
       const path = join(directory, below);
-      const stats = await lstat(path).catch(() => undefined);
+      const stats = look(path);
       if (stats?.isDirectory() === true) ahead.push(below);
       else if (stats !== undefined && !TEMPORARY.test(name)) found.push(thing(kind, below, path));
     }
@@ -126,17 +126,21 @@ async function repositories(root: string): Promise<StoreThing[]> {
     }));
 }
 
-/** As it is now; `undefined` when it is gone. */
-export async function stateOf(one: StoreThing): Promise<ThingState | undefined> {
-  const own = await lstat(one.path).catch(() => undefined);
+/** As it is now; `undefined` when it is gone. Of thousands of things, without the way over the thread pool. */
+export function stateOf(one: StoreThing): ThingState | undefined {
+  const own = look(one.path);
   if (own === undefined) return undefined;
-  const mark = one.mark === undefined ? undefined : await markOf(one.mark);
+  const mark = one.mark === undefined ? undefined : look(one.mark);
   const token = [own.ino, one.kind === "layers" ? "" : own.mtimeMs, mark?.mtimeMs ?? ""].join(" ");
   return { lastUsed: lastUse(one, own, mark), token };
 }
 
-async function markOf(path: string): Promise<Stats | undefined> {
-  return lstat(path).catch(() => undefined);
+function look(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
 }
 
 function lastUse({ kind }: StoreThing, own: Stats, mark: Stats | undefined): number {
@@ -146,15 +150,15 @@ function lastUse({ kind }: StoreThing, own: Stats, mark: Stats | undefined): num
 }
 
 /** Whether a build that lives may be using it: one that was there before the last use. */
-export async function isInUse(
+export function isInUse(
   one: StoreThing,
   { lastUsed }: ThingState,
   living: readonly LivingBuild[],
-): Promise<boolean> {
+): boolean {
   const oldest = Math.min(...living.map(({ began }) => began));
   if (lastUsed >= oldest) return true;
   if (one.kind !== "git" || one.mark === undefined) return false;
-  return ((await markOf(one.mark))?.mtimeMs ?? 0) >= oldest;
+  return (look(one.mark)?.mtimeMs ?? 0) >= oldest;
 }
 
 /** The layers that a record refers to; a later version's may say more. `undefined` when it is none. */

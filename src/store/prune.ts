@@ -41,6 +41,8 @@ export interface PruneOptions {
   /** Whether a build goes on with that staging directory. */
   readonly isBuilding: boolean;
   readonly dryRun: boolean;
+  /** Whether to wait for others who clean up; else nothing is done beside them. */
+  readonly waits: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -57,14 +59,17 @@ export interface Pruned {
 
 /** Renames between two looks at who lives: builds that begin to use something wait for them. */
 const AT_ONCE = 64;
+/** A build that is done does not wait for longer. */
+const PATIENCE_MS = 100;
 
 /**
  * Deletes what was not used for longest. Several builds, and several of these, may go on meanwhile; one that is killed
  * leaves nothing half there. @throws TsbuildError STORE_FAILED, ABORTED's reason
  */
 export async function pruneStore(root: string, options: PruneOptions): Promise<Pruned> {
-  const { policy, namespaces, staging, isBuilding, dryRun, signal } = options;
-  await using _lock = await lockOf(root, signal);
+  const { policy, namespaces, staging, isBuilding, dryRun, waits, signal } = options;
+  await using lock = await lockOf(root, waits, signal);
+  if (lock === undefined) return { removed: [], problems: [], bytesFreed: 0, bytesLeft: 0 };
   const own = isBuilding ? {} : { own: staging };
   const things = await measureStore(root, { namespaces, ...own, signal });
   const total = totalBytes(things);
@@ -73,16 +78,18 @@ export async function pruneStore(root: string, options: PruneOptions): Promise<P
   const leftovers = things.filter(({ isLeftover }) => isLeftover);
   if (policy.kinds?.has("staging") ?? true) await removal.remove(leftovers);
   const keep = (await policy.keepBytes?.(total)) ?? 0;
-  const queue = candidates(things, policy);
-  while (queue.length > 0 && total - removal.bytes > keep) {
+  const queue = candidates(things, policy).values();
+  for (let isEnd = false; !isEnd && total - removal.bytes > keep;) {
     signal.throwIfAborted();
     const batch: MeasuredThing[] = [];
     let left = total - removal.bytes;
     while (batch.length < AT_ONCE && left > keep) {
-      const next = queue.shift();
-      if (next === undefined) break;
-      batch.push(next);
-      left -= next.bytes + Object.values(next.shared).reduce((sum, own) => sum + own, 0);
+      const next = queue.next();
+      isEnd = next.done === true;
+      if (next.done === true) break;
+      batch.push(next.value);
+      // What others have too may stay: then there is another round.
+      left -= next.value.bytes + sum(Object.values(next.value.shared));
     }
     await removal.take(batch);
   }
@@ -102,24 +109,30 @@ export async function pruneStore(root: string, options: PruneOptions): Promise<P
 export async function removeThings(
   root: string,
   things: readonly MeasuredThing[],
-  options: Omit<PruneOptions, "policy" | "dryRun">,
+  options: Omit<PruneOptions, "policy" | "dryRun" | "waits">,
 ): Promise<ReadonlySet<MeasuredThing>> {
-  await using _lock = await lockOf(root, options.signal);
+  await using _lock = await lockOf(root, true, options.signal);
   const known = { dependents: new Map(), holders: holdersOf(things) };
-  const removal = new Removal(root, { ...options, policy: {}, dryRun: false }, known);
+  const removal = new Removal(root, { ...options, policy: {}, dryRun: false, waits: true }, known);
   await removal.remove(things.filter(({ isLeftover }) => isLeftover));
   await removal.take(things.filter(({ isLeftover }) => !isLeftover));
   await removal.end();
   return removal.removed;
 }
 
-/** One at a time. */
-async function lockOf(root: string, signal: AbortSignal): Promise<AsyncDisposable> {
+/** One at a time. `undefined`: another one, and nobody wants to wait for it. */
+async function lockOf(
+  root: string,
+  waits: boolean,
+  signal: AbortSignal,
+): Promise<AsyncDisposable | undefined> {
   const path = join(root, "prune-lock");
+  const patience = AbortSignal.timeout(PATIENCE_MS);
   try {
-    return await lockDirectory(path, signal);
+    return await lockDirectory(path, waits ? signal : AbortSignal.any([signal, patience]));
   } catch (error) {
     signal.throwIfAborted();
+    if (!waits && patience.aborted) return undefined;
     throw storeFailure("take the lock of those who clean up", path, error);
   }
 }
@@ -158,6 +171,10 @@ async function recordsByBlob(things: readonly MeasuredThing[]): Promise<Dependen
     }
   }
   return found;
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, each) => total + each, 0);
 }
 
 /** How many things a file with several names is in. */
@@ -235,7 +252,7 @@ class Removal {
     things: readonly MeasuredThing[],
   ): Promise<readonly { readonly one: MeasuredThing; readonly away: string }[]> {
     const { staging, isBuilding } = this.#options;
-    const states = await Promise.all(things.map((one) => stateOf(one)));
+    const states = things.map(stateOf);
     // After the times, so that who began later than this list cannot have been seen in them.
     const all = (await listStaging(join(this.#root, "staging"))).living;
     const living = isBuilding ? all : all.filter(({ directory }) => directory !== staging);
@@ -245,10 +262,10 @@ class Removal {
     const taken: { readonly one: MeasuredThing; readonly away: string }[] = [];
     for (const [at, one] of things.entries()) {
       const before = states[at];
-      if (before === undefined || (await isInUse(one, before, living))) continue;
+      if (before === undefined || isInUse(one, before, living)) continue;
       try {
         const away = await moveAway(one.path, one.isTree, staging);
-        const after = await stateOf({ ...one, path: away });
+        const after = stateOf({ ...one, path: away });
         if (after?.token === before.token) taken.push({ one, away });
         else await putBack(one.path, away, one.isTree);
       } catch (error) {

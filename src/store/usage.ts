@@ -98,9 +98,9 @@ async function measure(
   one: StoreThing,
   { root, ledger, living, signal }: Measuring,
 ): Promise<MeasuredThing | undefined> {
-  const state = await stateOf(one);
+  const state = stateOf(one);
   if (state === undefined) return undefined;
-  const used = await isInUse(one, state, living);
+  const used = isInUse(one, state, living);
   const known = ledger?.trees[relative(root, one.path)];
   const isKnown = known !== undefined && known[0] === memoOf(one, state) && !used;
   const usage: DiskUsage = isKnown

@@ -2,6 +2,7 @@ import { link, mkdir, mkdtemp, readdir, rm, stat, utimes, writeFile } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { lockDirectory } from "../../src/internal/directory-lock.js";
 import { currentProcess, formatProcess } from "../../src/internal/process-identity.js";
 import { diffIdFromHex, type Digest, hexOf } from "../../src/oci/digest.js";
 import { openStore } from "../../src/store/index.js";
@@ -60,6 +61,7 @@ async function prune(policy: PrunePolicy = {}, dryRun = false): Promise<Pruned> 
     staging,
     isBuilding: false,
     dryRun,
+    waits: true,
     signal,
   });
 }
@@ -113,6 +115,26 @@ test("with a size to keep, what was not used for longest goes", async () => {
   expect(await isThere(join(root, "blobs/sha256", hexOf(newest)))).toBe(true);
   const left = await measureStore(root, { namespaces, signal });
   expect(totalBytes(left)).toBe(pruned.bytesLeft);
+});
+
+test("what many things share is freed with no more of them than that takes", async () => {
+  const first = await oldBlob("s".repeat(100_000), 30);
+  const layer = await oldLayer("f".repeat(64), 1);
+  await link(join(root, "blobs/sha256", hexOf(first)), join(layer, "layer.tar"));
+  const second = await oldBlob("t".repeat(100_000), 20);
+  await oldBlob("u".repeat(100_000), 10);
+  const keepBytes = (bytes: number): Promise<number> => Promise.resolve(bytes - 90_000);
+  // The oldest blob's bytes are the layer's too: it takes the next one to free any.
+  expect(names(await prune({ keepBytes }))).toEqual([first, second]);
+});
+
+test("who does not wait for another that cleans up does nothing", async () => {
+  await oldBlob("blob", 25);
+  await using _other = await lockDirectory(join(root, "prune-lock"), signal);
+  await using store = await openStore(root, signal);
+  const options = { policy: {}, namespaces, staging: store.staging, isBuilding: true };
+  const pruned = await pruneStore(root, { ...options, dryRun: false, waits: false, signal });
+  expect(pruned.removed).toEqual([]);
 });
 
 test("with an age, what was used since stays", async () => {
