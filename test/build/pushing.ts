@@ -12,6 +12,7 @@ import { tempDir } from "../support/tools.js";
 
 /** Builds in a directory of the test's own; the image is the same each time. */
 export interface Workshop {
+  readonly store: string;
   readonly build: (
     dockerfile: string,
     options: Omit<Partial<BuildOptions>, "context" | "dockerfile">,
@@ -29,6 +30,7 @@ export async function workshop(): Promise<Workshop> {
   const buildArgs = { SOURCE_DATE_EPOCH: "1700000000" };
   let times = 0;
   return {
+    store,
     build: async (text, options) => {
       const dockerfile = join(dir.path, `Dockerfile.${times++}`);
       await writeFile(dockerfile, text);
