@@ -11,6 +11,7 @@ import {
   type Estimate,
   estimateBytes,
   pruneStore,
+  removeTree,
   type Store,
 } from "../store/index.js";
 import { type Environment, valueOf } from "./environment.js";
@@ -51,8 +52,10 @@ export async function boundStore(
   given: KeepStorage | undefined,
   { began, emit, signal }: BoundInput,
 ): Promise<void> {
-  if (given === "none") return;
   try {
+    // A build that starts no worker meets those of killed ones here. What belongs to other ids, a worker deletes.
+    for (const path of await store.abandoned()) await removeTree(path);
+    if (given === "none") return;
     const { root, staging } = store;
     // A build that added nothing has nothing to pay for.
     if (!(await isNewer(join(root, "blobs", "sha256"), began))) return;

@@ -162,9 +162,17 @@ describeUnless([lacksTools("busybox"), lacksBuild()], "the store beside builds",
     const stop = new AbortController();
     let freed = 0;
     const pruning = (async () => {
-      while (!stop.signal.aborted) {
+      for (let round = 0; !stop.signal.aborted; round++) {
         const { stdout } = await tend(store, "prune", "--all");
         freed += (JSON.parse(stdout) as PruneResult).bytesFreed;
+        if (round % 2 === 0) continue;
+        // One that is killed amid its work leaves no half of anything to the builds.
+        const args = [ENTRY, "prune", "--all", "--store", store];
+        const child = spawn(process.execPath, args, { stdio: "ignore", env: env() });
+        const ended = new Promise((resolve) => child.once("exit", resolve));
+        await sleep(100 + Math.random() * 300);
+        child.kill("SIGKILL");
+        await ended;
       }
     })();
     const builder = async (extra: readonly string[]): Promise<void> => {
@@ -179,6 +187,7 @@ describeUnless([lacksTools("busybox"), lacksBuild()], "the store beside builds",
       await pruning;
     }
     expect(freed).toBeGreaterThan(0);
+    await tend(store, "prune", "--older-than=1h");
     await expectHealthy(store);
   }, 300_000);
 
