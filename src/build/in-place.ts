@@ -1,3 +1,4 @@
+import { realpathSync } from "node:fs";
 import { join, resolve } from "node:path/posix";
 import { TsbuildError, messageOf } from "../errors.js";
 import { entryPath } from "../internal/entry.js";
@@ -7,6 +8,8 @@ import type { BuildOptions } from "./options.js";
 
 /** Where the executor image has everything. */
 const USUAL_HOME = "/kaniko";
+/** Where the debug image has the commands of a job's script, which goes on after the build. */
+const COMMANDS = "/busybox";
 
 /**
  * What the driver that rewrites "/" has to know. Whatever the build itself reads or writes is left alone; what is not
@@ -25,7 +28,8 @@ export function inPlaceOptions(options: BuildOptions, places: readonly string[])
     preserveContext,
   } = options.inPlace ?? {};
   const asked = ignorePaths.map(checkedPath);
-  const own = [...places, ...ownPaths(options)].map((path) => resolve(path));
+  const home = programHome();
+  const own = [...places, ...ownPaths(options), ...commands(home)].map((path) => resolve(path));
   const ignored = [
     ...asked,
     ...(ignoreVarRun === true ? ["/var/run"] : []),
@@ -34,7 +38,7 @@ export function inPlaceOptions(options: BuildOptions, places: readonly string[])
     ...own.filter((path) => path !== "/"),
   ];
   return {
-    home: programHome(),
+    home,
     ignored: [...new Set(ignored)],
     force: force ?? false,
     wipeFirst: preCleanup ?? false,
@@ -65,6 +69,15 @@ function programHome(): string {
   const length = program.findIndex((name, at) => name !== modules[at]);
   const common = program.slice(0, length < 0 ? program.length : length).join("/");
   return common === "" ? USUAL_HOME : common;
+}
+
+/** A runtime need not make a volume of them. They are ours if they lead to our own directory. */
+function commands(home: string): readonly string[] {
+  try {
+    return realpathSync(join(COMMANDS, "sh")).startsWith(`${home}/`) ? [COMMANDS] : [];
+  } catch {
+    return [];
+  }
 }
 
 function ownPaths(options: BuildOptions): readonly string[] {

@@ -55,6 +55,24 @@ export async function executorImage(checkout: string): Promise<string> {
   });
 }
 
+/** The layout of the target debug: what it adds, upon the image of {@link executorImage}. */
+export async function debugImage(checkout: string): Promise<string> {
+  const [debian, base] = await Promise.all([executorBase(), executorImage(checkout)]);
+  return cached(`executor-debug-${await contentKey(checkout, SOURCES)}`, async (layout) => {
+    await using store = await tempDir("tsbuild-executor-store-");
+    await mustRun(process.execPath, [
+      join(checkout, "scripts/image.mjs"),
+      "debug",
+      "--build-arg=DEBIAN=debian-base",
+      `--build-context=debian-base=oci-layout://${debian}`,
+      `--build-context=base=oci-layout://${base}`,
+      `--oci-layout-path=${layout}`,
+      "--no-push",
+      `--store=${store.path}`,
+    ]);
+  });
+}
+
 /** What `scripts/image.mjs` or an executor needs to build the image from what is at hand. */
 export function imageFlags({ base, packages }: Record<"base" | "packages", string>): string[] {
   return [
