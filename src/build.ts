@@ -4,7 +4,9 @@ import { Channel } from "./internal/channel.js";
 import type { BuildOptions, BuildResult } from "./build/options.js";
 import { runBuild } from "./build/run-build.js";
 import { runCheck } from "./build/run-check.js";
+import { runExplain } from "./build/run-explain.js";
 import type { Diagnostic } from "./dockerfile/types.js";
+import type { ExplainedStep } from "./solver/cache/explained.js";
 import type { BuildEvent } from "./solver/events.js";
 
 /** A running build. Disposing it aborts it and waits until its processes, mounts and sockets are gone. */
@@ -72,6 +74,19 @@ export async function check(options: BuildOptions): Promise<readonly Diagnostic[
   const signal = options.signal ?? new AbortController().signal;
   try {
     return await runCheck(options, () => undefined, signal);
+  } catch (error) {
+    throw signal.aborted ? aborted(error) : asTsbuildError(error);
+  }
+}
+
+/**
+ * Which layers a build would take from the cache, and what has changed where it would not. Bases are looked up and files
+ * are read for it; nothing runs, and nothing is kept.
+ */
+export async function explain(options: BuildOptions): Promise<readonly ExplainedStep[]> {
+  const signal = options.signal ?? new AbortController().signal;
+  try {
+    return await runExplain(options, () => undefined, signal);
   } catch (error) {
     throw signal.aborted ? aborted(error) : asTsbuildError(error);
   }

@@ -1,4 +1,4 @@
-export { build, check, start } from "./build.js";
+export { build, check, explain, start } from "./build.js";
 export type { Build } from "./build.js";
 export { diagnose } from "./build/doctor.js";
 export type { Diagnosis, DoctorOptions } from "./build/doctor.js";
@@ -12,6 +12,7 @@ export { storeUsage } from "./build/store-usage.js";
 export type { StoreEntry, StoreKindUsage, StoreUsage } from "./build/store-usage.js";
 export { ERROR_CODES, TsbuildError } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
+export type { ExplainedStep } from "./solver/cache/explained.js";
 export type { BuildEvent, PlannedStep, StepId } from "./solver/events.js";
 export { DockerfileError, locate, renderDiagnostic } from "./dockerfile/index.js";
 export type { Diagnostic, Position } from "./dockerfile/types.js";

@@ -87,7 +87,7 @@ export const FLAGS = [
     type: "string",
     choices: ["text", "json"],
     group: "Messages",
-    help: "how tsbuild check, doctor, du, prune and store check print what they found (default text)",
+    help: "how tsbuild check, doctor, explain, du, prune and store check print what they found (default text)",
   },
   { name: "help", short: "h", type: "flag", group: "Messages", help: "prints this" },
   { name: "version", type: "flag", group: "Messages", help: "prints the version" },

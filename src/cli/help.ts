@@ -16,6 +16,7 @@ export function helpText(): string {
   const lines = [
     "Usage: tsbuild [build] --context=DIR [--dockerfile=FILE] --destination=REF …",
     "       tsbuild check --context=DIR [--dockerfile=FILE] [--format=json] …",
+    "       tsbuild explain --context=DIR [--dockerfile=FILE] [--format=json] …",
     "       tsbuild doctor [--driver=NAME] [--store=DIR] [--format=json]",
     "       tsbuild du [-v] [--store=DIR] [--format=json]",
     "       tsbuild prune [--all] [--keep-storage=SIZE] [--older-than=DURATION] [--filter=type=KIND] [--dry-run]",
@@ -23,6 +24,7 @@ export function helpText(): string {
     "",
     "Builds an OCI image from a Dockerfile, without a daemon and without privileges, and pushes it.",
     "check says what is wrong with the Dockerfile, and builds nothing: 0 nothing, 1 warnings, 65 an error.",
+    "explain says which steps the cache has, and what has changed where it has not; it builds nothing.",
     "doctor says how steps can run here, what was refused and why, and what would allow it: 0, or 69 if none can.",
     "du says what the store takes, prune makes it smaller, store check says what in it is damaged: 0, or 74.",
   ];

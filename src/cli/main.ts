@@ -18,6 +18,7 @@ async function main(argv: readonly string[]): Promise<void> {
     else if (flags.one.get("version") === "true") process.stdout.write(`tsbuild ${version()}\n`);
     else if (flags.command === "check") await check(flags);
     else if (flags.command === "doctor") await doctor(flags);
+    else if (flags.command === "explain") await explain(flags);
     else if (flags.command === "build") await build(flags, verbosity);
     else process.exitCode = await tend(flags.command, flags);
   } catch (error) {
@@ -33,6 +34,11 @@ async function check(flags: ParsedFlags): Promise<void> {
 async function doctor(flags: ParsedFlags): Promise<void> {
   const { runDoctor } = await import("./run-doctor.js");
   process.exitCode = await runDoctor(flags, process.env, process.stdout, stopSignal());
+}
+
+async function explain(flags: ParsedFlags): Promise<void> {
+  const { runExplain } = await import("./run-explain.js");
+  process.exitCode = await runExplain(flags, process.env, process.stdout, stopSignal());
 }
 
 /** What is done about the store. */

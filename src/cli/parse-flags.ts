@@ -10,7 +10,7 @@ import {
 import { strayFlag } from "./flags-store.js";
 import { UsageError } from "./usage-error.js";
 
-const COMMANDS = ["build", "check", "doctor", "du", "prune", "store check"] as const;
+const COMMANDS = ["build", "check", "doctor", "explain", "du", "prune", "store check"] as const;
 export type Command = (typeof COMMANDS)[number];
 
 export interface ParsedFlags {
@@ -59,7 +59,7 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
     }
   }
   if (command === "build" && one.has("format"))
-    usage("--format belongs to tsbuild check, doctor, du, prune and store check");
+    usage("--format belongs to tsbuild check, doctor, explain, du, prune and store check");
   const stray = strayFlag(command, [...one.keys(), ...many.keys()]);
   if (stray !== undefined && !one.has("help"))
     usage(`--${stray} means nothing to tsbuild ${command}`);
@@ -86,7 +86,7 @@ function splitWord(word: string): { readonly name: string; readonly inline?: str
   if (!word.startsWith("-") || word === "-") {
     usage(
       `unexpected argument "${word}"`,
-      "everything but a first word (build, check, doctor, du, prune, store check) is given by flags: --context, --dockerfile",
+      "everything but a first word (build, check, doctor, explain, du, prune, store check) is given by flags: --context, --dockerfile",
     );
   }
   const spec = SPECS.find(({ short }) => short === word[1]);

@@ -2,7 +2,9 @@ import type { StagePlan } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
 import { formatPlatform } from "../oci/platform.js";
 import { lookAhead, type Ahead } from "./cache/look-ahead.js";
+import { stageBase } from "./cache/stage-base.js";
 import type { StepCache } from "./cache/step-cache.js";
+import type { StageBase } from "./cache/types.js";
 import type { Foreseen } from "./dry-run.js";
 import { remember } from "./remember.js";
 import type { Once, RunServices, SharedServices, StageLabel, StepResult } from "./services.js";
@@ -52,6 +54,7 @@ export async function openRunServices(
       needed: [...platform.ahead.needed].toSorted((a, b) => a - b),
       cache,
       chainAhead: (index) => platform.ahead.chain(index),
+      base: (index) => baseOf(platform, index),
       stage: (index) =>
         remember(stages, stageKey(platform, index), () => solveStage(index, services)),
       label: (index) => labelOf(platform, index, platforms),
@@ -78,6 +81,12 @@ function keysOf({ stages }: Known, index: number): readonly StepKey[] {
 /** Of two stages with the same steps each keeps its name, so the number belongs to it. */
 function stageKey(platform: Known, index: number): string {
   return `${index} ${keysOf(platform, index).at(-1)}`;
+}
+
+function baseOf({ input, stages }: Known, index: number): StageBase | undefined {
+  const planned = input.plan.all[index];
+  const first = stages.get(index)?.first;
+  return planned && first && stageBase(planned, first);
 }
 
 /** A stage has the number that it has for the first of its platforms. */

@@ -1,7 +1,7 @@
 import type { Semaphore } from "../internal/semaphore.js";
 import type { Image, Platform } from "../oci/types.js";
 import type { StepCache } from "./cache/step-cache.js";
-import type { Chain } from "./cache/types.js";
+import type { Chain, StageBase } from "./cache/types.js";
 import type { Layers } from "./layers.js";
 import type { StepKey } from "./step-keys.js";
 import type { SolveInput, StageState } from "./types.js";
@@ -32,6 +32,8 @@ export interface RunServices extends StageServices {
   readonly cache: StepCache | undefined;
   /** Where a stage ends, when that is known without building it. */
   chainAhead(index: number): Chain | undefined;
+  /** What a stage begins with, unless it is another stage. */
+  base(index: number): StageBase | undefined;
   /** Those of all platforms. */
   readonly turns: ViewTurns;
   stage(index: number): Promise<StageState>;

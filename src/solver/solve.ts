@@ -3,6 +3,7 @@ import { lintViolation } from "../dockerfile/index.js";
 import type { Diagnostic } from "../dockerfile/types.js";
 import { TsbuildError } from "../errors.js";
 import type { Image } from "../oci/types.js";
+import { explainSteps, type ExplainedStep } from "./cache/explained.js";
 import { StepCache } from "./cache/step-cache.js";
 import { dryRun, type Foreseen } from "./dry-run.js";
 import { finished } from "./finish.js";
@@ -79,6 +80,29 @@ export async function lint(
 ): Promise<readonly Diagnostic[]> {
   const inputs = plans.map((each) => ({ ...common, ...each }));
   return findings(inputs, await foresee(inputs, openSharedServices(inputs)));
+}
+
+/** What a build would take from the cache, platform by platform, and why it would not take the rest. */
+export async function explain(
+  common: SolveCommon,
+  plans: readonly SolvePlan[],
+): Promise<readonly ExplainedStep[]> {
+  const { cache: book } = common;
+  if (book === undefined) {
+    throw new TsbuildError("USAGE", "there is nothing to explain without a cache", {
+      hint: "leave --cache=false out",
+    });
+  }
+  const inputs = plans.map((each) => ({ ...common, ...each }));
+  const shared = openSharedServices(inputs);
+  const foreseen = await foresee(inputs, shared);
+  const cache = new StepCache(book, common.signal);
+  const explained: ExplainedStep[] = [];
+  for (const [at, input] of inputs.entries()) {
+    const stages = foreseen[at]?.stages ?? new Map<number, never>();
+    explained.push(...(await explainSteps({ input, shared, foreseen: stages, cache })));
+  }
+  return explained;
 }
 
 async function foresee(

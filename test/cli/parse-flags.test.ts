@@ -35,7 +35,7 @@ describe("a wrong flag says what is wrong", () => {
     [
       ["frobnicate"],
       'unexpected argument "frobnicate"',
-      "everything but a first word (build, check, doctor, du, prune, store check) is given by flags: --context, --dockerfile",
+      "everything but a first word (build, check, doctor, explain, du, prune, store check) is given by flags: --context, --dockerfile",
     ],
     [["--target"], "--target needs a value", "tsbuild --help lists the flags"],
     [

@@ -6,7 +6,7 @@ import { stageName } from "../stage-name.js";
 import { sealOptions } from "../tools.js";
 import type { Effect, StageInstruction, StageState, Tools } from "../types.js";
 import { cachedLayer } from "./cached-layer.js";
-import { explain, type StepPlace } from "./explain.js";
+import { rememberStep, whyMissed, type StepPlace } from "./explain.js";
 import { definitionOf } from "./key.js";
 import { isLossy } from "./lossy.js";
 import { imageDefinition } from "./sources.js";
@@ -134,19 +134,19 @@ async function recordOf(
 }
 
 async function sayWhy(step: StepInput, asked: Asked, cache: StepCache): Promise<void> {
-  const { services, index, instruction, number, missed } = step;
+  const { services, index, instruction, number, missed, state } = step;
   const { input } = services;
   if (input.cache === undefined) return;
-  const place: StepPlace = {
-    scope: input.cache.scope,
-    stage: services.label(index).name,
-    text: instruction.text,
-    number,
-  };
-  const { inputs, chain } = asked;
+  const { memory, scope } = input.cache;
+  const stage = services.label(index).name;
+  const place: StepPlace = { scope, stage, text: instruction.text, number };
+  const { inputs, chain, reads } = asked;
   const digests = await Promise.all(inputs.contents.map((content) => cache.knownDigest(content)));
-  const because = await explain({ place, chain, inputs, digests }, input.cache.memory);
-  missed(asked.reads ? because : ["the cache is not to be used for it"]);
+  const base = services.base(index);
+  const isFirst = base?.files === state.chain.key;
+  const subject = { place, chain, inputs, digests, ...(isFirst ? { base } : {}) };
+  missed(reads ? await whyMissed(subject, memory) : ["the cache is not to be used for it"]);
+  await rememberStep(subject, memory);
 }
 
 function aboutOf({ instruction, services, index }: StepInput): {

@@ -28,7 +28,9 @@ export async function digestItems(
   options: DigestOptions,
 ): Promise<ContentDigest> {
   const files = (): Promise<ReadonlyMap<string, string> | undefined> =>
-    digestFiles(selectFiles(items, exclude), options).then((found) => found.files);
+    digestFiles(selectFiles(items, exclude), { ...options, limit: MAX_NAMED }).then(
+      (found) => found.files,
+    );
   const whole = exclude.length === 0 ? await digestDirectories(items, options) : undefined;
   if (whole !== undefined) return { digest: whole, files };
   const found = await digestFiles(selectFiles(items, exclude), options);
@@ -57,9 +59,10 @@ interface FilesDigest {
   readonly files: ReadonlyMap<string, string> | undefined;
 }
 
+/** @param limit of files after which nobody wants to know more */
 async function digestFiles(
   files: Iterable<SelectedFile>,
-  { memory, signal }: DigestOptions,
+  { memory, signal, limit = Infinity }: DigestOptions & { readonly limit?: number },
 ): Promise<FilesDigest> {
   const whole = createHash("sha256");
   const named = new Map<string, string>();
@@ -78,6 +81,7 @@ async function digestFiles(
     const line = lineOf(file, content, groups);
     whole.update(`${Buffer.byteLength(line)}:`).update(line);
     count += 1;
+    if (count > limit) break;
     if (count > MAX_NAMED) named.clear();
     else named.set(file.path, short(line));
   }

@@ -1,7 +1,15 @@
 import { createHash } from "node:crypto";
 import { isSecretName } from "../../dockerfile/index.js";
-import { keyOf, type CacheKey } from "./key.js";
-import type { Chain, Ingredient, Memory, Remembered, StepInputs, ContentDigest } from "./types.js";
+import { definitionOf, keyOf, type CacheKey } from "./key.js";
+import type {
+  StageBase,
+  Chain,
+  Ingredient,
+  Memory,
+  Remembered,
+  StepInputs,
+  ContentDigest,
+} from "./types.js";
 
 /** Names of files in one line. */
 const SHOWN_FILES = 5;
@@ -24,20 +32,38 @@ export interface StepSubject {
   readonly chain: Chain;
   readonly inputs: StepInputs;
   readonly digests: readonly (ContentDigest | undefined)[];
+  /** What its stage begins with, where that is no other stage and this is the first step upon it. */
+  readonly base?: StageBase | undefined;
 }
 
-/** Why a step that was not found is made anew, a line each; and remembers what it is made of for the next time. */
-export async function explain(subject: StepSubject, memory: Memory): Promise<readonly string[]> {
+/** Why a step that was not found is made anew, a line each: what has changed since it was made last. */
+export async function whyMissed(subject: StepSubject, memory: Memory): Promise<readonly string[]> {
   const now = await rememberedOf(subject);
   const [byText, byNumber] = placesOf(subject.place);
   const before = (await memory.recall(byText)) ?? (await memory.recall(byNumber));
-  await memory.remember(byText, now);
-  await memory.remember(byNumber, now);
   if (before === undefined) return ["no earlier build of this step is known"];
-  const changes = [...factChanges(before.facts, now.facts), ...contentChanges(before, now)];
+  const changes = [
+    ...baseChanges(before, now),
+    ...factChanges(before.facts, now.facts),
+    ...contentChanges(before, now),
+  ];
   if (changes.length > 0) return changes;
   if (before.parent !== now.parent) return ["what it is built upon has changed"];
   return ["its layer is not kept any more, or was made upon another result of the steps before it"];
+}
+
+/** Keeps what the step is made of for the next time. */
+export async function rememberStep(subject: StepSubject, memory: Memory): Promise<void> {
+  const now = await rememberedOf(subject);
+  for (const place of placesOf(subject.place)) await memory.remember(place, now);
+}
+
+/** Said at the first step upon it. */
+function baseChanges({ base: old }: Remembered, { base: now }: Remembered): readonly string[] {
+  if (old === undefined || now === undefined) return [];
+  const [was, is] = [`FROM ${old.name}`, `FROM ${now.name}`];
+  if (was !== is) return [`${was} -> ${is}`];
+  return old.files === now.files ? [] : [`${is} has other layers than last time`];
 }
 
 function placesOf({ scope, stage, text, number }: StepPlace): readonly [CacheKey, CacheKey] {
@@ -51,7 +77,7 @@ function placesOf({ scope, stage, text, number }: StepPlace): readonly [CacheKey
   ];
 }
 
-async function rememberedOf({ chain, inputs, digests }: StepSubject): Promise<Remembered> {
+async function rememberedOf({ chain, inputs, digests, base }: StepSubject): Promise<Remembered> {
   const contents: Remembered["contents"][number][] = [];
   for (const [at, { name, definition }] of inputs.contents.entries()) {
     const found = digests[at];
@@ -60,7 +86,8 @@ async function rememberedOf({ chain, inputs, digests }: StepSubject): Promise<Re
     contents.push({ name, digest, ...(files === undefined ? {} : { files }) });
   }
   const facts = inputs.facts.map(withoutSecret);
-  return { parent: `${chain.key} ${chain.runs}`, facts, contents };
+  const known = { parent: definitionOf(chain), facts, contents };
+  return base === undefined ? known : { ...known, base };
 }
 
 /** Of a value whose name says that it is secret, only whether it has changed can be told. */

@@ -4,10 +4,10 @@ import { sourceNames, type ForeseenStage } from "../dry-run.js";
 import { remember } from "../remember.js";
 import type { SharedServices } from "../services.js";
 import { stageName } from "../stage-name.js";
-import type { SolveInput } from "../types.js";
+import type { SolveInput, StageInstruction } from "../types.js";
 import { definitionOf } from "./key.js";
 import { imageDefinition, openFiles } from "./sources.js";
-import { chainAfter, orNone, type StepCache } from "./step-cache.js";
+import { chainAfter, orNone, type CacheStep, type StepCache } from "./step-cache.js";
 import type { Chain, InputSources } from "./types.js";
 
 export interface AheadInput {
@@ -23,10 +23,23 @@ export interface Ahead {
   readonly needed: ReadonlySet<number>;
   /** Where a stage ends, when that is known already. */
   chain(stage: number): Chain | undefined;
+  /** The steps of a stage that make layers, in their order. */
+  steps(stage: number): readonly StepAhead[];
+}
+
+/** A step that makes a layer, and whether the cache has it. */
+export interface StepAhead {
+  readonly instruction: StageInstruction;
+  /** In its stage, from 1; triggers of the base come after the stage's own. */
+  readonly number: number;
+  readonly isCached: boolean;
+  /** What it is made of, as far as that is known: not where it depends on a command that has to run first. */
+  readonly step?: CacheStep;
 }
 
 interface Seen {
   readonly chain: Chain | undefined;
+  readonly steps: readonly StepAhead[];
   /** Stages that its missing steps read from. */
   readonly needs: readonly number[];
 }
@@ -38,13 +51,13 @@ interface Seen {
 export async function lookAhead(ahead: AheadInput): Promise<Ahead> {
   const { foreseen, cache, input } = ahead;
   if (cache === undefined) {
-    return { needed: new Set(foreseen.keys()), chain: () => undefined };
+    return { needed: new Set(foreseen.keys()), chain: () => undefined, steps: () => [] };
   }
   const seen = new Map<number, Promise<Seen>>();
   const see = (index: number): Promise<Seen> =>
     remember(seen, index, () => seeStage(index, ahead, { cache, see }));
-  const chains = new Map<number, Chain | undefined>();
-  for (const index of foreseen.keys()) chains.set(index, (await see(index)).chain);
+  const stages = new Map<number, Seen>();
+  for (const index of foreseen.keys()) stages.set(index, await see(index));
   const needed = new Set<number>();
   const waiting = [input.plan.target];
   for (let index = waiting.pop(); index !== undefined; index = waiting.pop()) {
@@ -54,7 +67,11 @@ export async function lookAhead(ahead: AheadInput): Promise<Ahead> {
     if (base?.kind === "stage") waiting.push(base.index);
     waiting.push(...(await see(index)).needs);
   }
-  return { needed, chain: (index) => chains.get(index) };
+  return {
+    needed,
+    chain: (index) => stages.get(index)?.chain,
+    steps: (index) => stages.get(index)?.steps ?? [],
+  };
 }
 
 interface Seeing {
@@ -73,15 +90,21 @@ async function seeStage(index: number, ahead: AheadInput, seeing: Seeing): Promi
   const { base } = planned;
   let chain = base.kind === "stage" ? (await see(base.index)).chain : stage.first.chain;
   const needs = new Set<number>();
+  const steps: StepAhead[] = [];
+  const own = planned.stage.instructions.length;
+  const triggers = stage.steps.length - own;
   const sources = sourcesAhead(index, ahead, see);
   const reads = cache.reads(stageName(input.plan, index));
-  for (const { instruction, effect } of stage.steps) {
+  for (const [at, { instruction, effect }] of stage.steps.entries()) {
     if (effect.layer === undefined) continue;
+    const number = at < triggers ? own + 1 + at : at - triggers + 1;
     const isRun = instruction.kind === "RUN";
     const { inputs: find } = effect;
     const inputs = chain && find && (await orNone(() => find(sources), input.signal));
     const step = chain && inputs && { inputs, chain, isRun, reads };
     const looked = step && (await orNone(() => cache.look(step), input.signal));
+    const isCached = looked?.record !== undefined;
+    steps.push({ instruction, number, isCached, ...(step ? { step } : {}) });
     if (step !== undefined && looked?.record !== undefined) {
       chain = chainAfter(step, looked.keys.content, looked.record.layer.diffId);
       continue;
@@ -97,7 +120,7 @@ async function seeStage(index: number, ahead: AheadInput, seeing: Seeing): Promi
       if (from.kind === "stage") needs.add(from.index);
     }
   }
-  return { chain, needs: [...needs] };
+  return { chain, steps, needs: [...needs] };
 }
 
 function sourcesAhead(

@@ -16,11 +16,12 @@ const VERSION = 1;
 export function storeMemory(records: Records): Memory {
   return {
     recall: async (place) => readRemembered(await records.find(place)),
-    remember: (place, { parent, facts, contents }) =>
+    remember: (place, { parent, base, facts, contents }) =>
       records.put(place, {
         version: VERSION,
         kind: "inputs",
         parent,
+        base: base && [base.name, base.files],
         facts: facts.map(({ name, value }) => [name, value]),
         contents: contents.map(({ name, digest, files }) => [name, digest, files && [...files]]),
       }),
@@ -28,11 +29,12 @@ export function storeMemory(records: Records): Memory {
 }
 
 function readRemembered(value: unknown): Remembered | undefined {
-  const { version, kind, parent, facts, contents } = (value ?? {}) as Record<string, unknown>;
+  const { version, kind, parent, base, facts, contents } = (value ?? {}) as Record<string, unknown>;
   if (version !== VERSION || kind !== "inputs" || typeof parent !== "string") return undefined;
   if (!Array.isArray(facts) || !Array.isArray(contents)) return undefined;
   return {
     parent,
+    ...(isPair(base) ? { base: { name: base[0], files: base[1] } } : {}),
     facts: facts.filter(isPair).map(([name, text]): Ingredient => ({ name, value: text })),
     contents: contents.filter(isPair).map(([name, digest, files]) => ({
       name,

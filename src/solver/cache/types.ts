@@ -89,9 +89,19 @@ export interface RecordSubject {
   readonly stage: string;
 }
 
+/** What a stage begins with. */
+export interface StageBase {
+  /** As the Dockerfile says it. */
+  readonly name: string;
+  /** Decided by its layers. */
+  readonly files: string;
+}
+
 /** What a step was made of last time, for saying why it is made anew. */
 export interface Remembered {
   readonly parent: string;
+  /** Of a stage's first step. */
+  readonly base?: StageBase;
   readonly facts: readonly Ingredient[];
   readonly contents: readonly {
     readonly name: string;
