@@ -78,23 +78,23 @@ export function entryOf({
 
 function kindsOf(things: readonly MeasuredThing[]): readonly StoreKindUsage[] {
   const groups = new Map<string, MeasuredThing[]>();
-  for (const kind of STORE_KINDS) {
-    for (const thing of things) {
-      if (thing.kind !== kind) continue;
-      const key = `${kind} ${thing.idMap ?? ""}`;
-      groups.set(key, [...(groups.get(key) ?? []), thing]);
-    }
+  const inOrder = STORE_KINDS.flatMap((kind) => things.filter((thing) => thing.kind === kind));
+  for (const thing of inOrder) {
+    const key = `${thing.kind} ${thing.idMap ?? ""}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [thing]);
+    else group.push(thing);
   }
-  const before: MeasuredThing[] = [];
+  let before: readonly MeasuredThing[] = [];
   let sum = 0;
   return [...groups.values()].flatMap((group) => {
     const [first] = group;
     if (first === undefined) return [];
-    before.push(...group);
+    before = before.concat(group);
     const bytes = totalBytes(before) - sum;
     sum += bytes;
     const { kind, idMap } = first;
-    const lastUsed = new Date(Math.max(...group.map((one) => one.lastUsed)));
+    const lastUsed = new Date(group.reduce((latest, one) => Math.max(latest, one.lastUsed), 0));
     const map = idMap === undefined ? {} : { idMap };
     return [{ kind, ...map, count: group.length, bytes, lastUsed }];
   });

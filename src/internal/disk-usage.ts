@@ -16,6 +16,14 @@ const BLOCK = 512;
 /** Entries between two turns of the event loop: some milliseconds. */
 const AT_ONCE = 1024;
 
+/** What a file takes that is in no tree. */
+export function fileUsage({ blocks, nlink, dev, ino }: Stats): DiskUsage {
+  const bytes = blocks * BLOCK;
+  return nlink === 1
+    ? { bytes, shared: {}, isPartial: false }
+    : { bytes: 0, shared: { [`${dev}:${ino}`]: bytes }, isPartial: false };
+}
+
 /** Measures what is at a path, without following links. Absent is nothing. */
 export async function measureTree(path: string, signal: AbortSignal): Promise<DiskUsage> {
   const count = new Count();

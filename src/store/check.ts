@@ -46,7 +46,7 @@ export async function findProblems(
       : await problemOf(root, thing, facts, signal);
     if (because !== undefined) problems.push({ thing, because });
     if (thing.kind !== "records") continue;
-    const references = (await referencesOf(thing.path)) ?? [];
+    const references = referencesOf(thing.path) ?? [];
     if (references.some(({ digest }) => !blobs.has(digest))) recordsElsewhere += 1;
   }
   return { problems, checked: things.length, recordsElsewhere };
@@ -93,8 +93,8 @@ const CHECKS: Readonly<Partial<Record<StoreKind, Check>>> = {
     const isKnown = index !== undefined && (await isFile(index));
     return facts.checkLayer(thing, isKnown ? index : undefined);
   },
-  records: async ({ path }) =>
-    (await referencesOf(path)) === undefined ? "it is no record" : undefined,
+  records: ({ path }) =>
+    Promise.resolve(referencesOf(path) === undefined ? "it is no record" : undefined),
   downloads: async ({ path }) => {
     JSON.parse(await readFile(path, "utf8"));
     return undefined;

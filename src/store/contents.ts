@@ -1,6 +1,6 @@
-import { lstatSync, type Stats } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { lstatSync, readFileSync, type Stats } from "node:fs";
 import { join } from "node:path";
+import { type DiskUsage, fileUsage } from "../internal/disk-usage.js";
 import { namesIn, REMOVED } from "./removals.js";
 import { GIT_MARK, type LivingBuild } from "./staging.js";
 
@@ -39,6 +39,8 @@ export interface ThingState {
   readonly lastUsed: number;
   /** Changes whenever the thing is used, or another one takes its place. */
   readonly token: string;
+  /** What it takes, unless it is a tree. */
+  readonly usage?: DiskUsage;
 }
 
 /** A layer's mark is beside it: its own time is that of the image's root directory. */
@@ -57,18 +59,16 @@ const KNOWN: ReadonlySet<string> = new Set([
 ]);
 
 /** Everything in the store but staging directories. Never fails: what cannot be listed is left out. */
-export async function listThings(root: string): Promise<readonly StoreThing[]> {
-  const [blobs, indexes, records, stats, downloads] = await Promise.all([
-    filesIn("blobs", join(root, "blobs", "sha256")),
-    filesIn("indexes", join(root, "indexes")),
-    filesBelow("records", join(root, "records")),
-    filesBelow("stat", join(root, "stat")),
-    filesIn("downloads", join(root, "downloads")),
-  ]);
-  const layers = await treesOf("layers", root);
-  const caches = await treesOf("caches", root);
-  const git = await repositories(root);
-  const others = (await namesIn(root))
+export function listThings(root: string): readonly StoreThing[] {
+  const blobs = filesIn("blobs", join(root, "blobs", "sha256"));
+  const indexes = filesIn("indexes", join(root, "indexes"));
+  const records = filesBelow("records", join(root, "records"));
+  const stats = filesBelow("stat", join(root, "stat"));
+  const downloads = filesIn("downloads", join(root, "downloads"));
+  const layers = treesOf("layers", root);
+  const caches = treesOf("caches", root);
+  const git = repositories(root);
+  const others = namesIn(root)
     .filter((name) => !KNOWN.has(name) && !TEMPORARY.test(name))
     .map((name) => thing("other", name, join(root, name), true));
   // Of a file that is in two of them, the first has the bytes.
@@ -79,18 +79,18 @@ function thing(kind: StoreKind, name: string, path: string, isTree = false): Sto
   return { kind, name, path, isTree };
 }
 
-async function filesIn(kind: StoreKind, directory: string): Promise<StoreThing[]> {
-  return (await namesIn(directory))
+function filesIn(kind: StoreKind, directory: string): StoreThing[] {
+  return namesIn(directory)
     .filter((name) => !TEMPORARY.test(name))
     .map((name) => thing(kind, HEX.test(name) ? `sha256:${name}` : name, join(directory, name)));
 }
 
 /** Files in directories, as deep as there are any. */
-async function filesBelow(kind: StoreKind, directory: string): Promise<StoreThing[]> {
+function filesBelow(kind: StoreKind, directory: string): StoreThing[] {
   const found: StoreThing[] = [];
   const ahead = [""];
   for (let at = ahead.pop(); at !== undefined; at = ahead.pop()) {
-    for (const name of await namesIn(join(directory, at))) {
+    for (const name of namesIn(join(directory, at))) {
       const below = join(at, name);
       const path = join(directory, below);
       const stats = look(path);
@@ -102,11 +102,11 @@ async function filesBelow(kind: StoreKind, directory: string): Promise<StoreThin
 }
 
 /** Unpacked layers or cache mounts, of every id map. */
-async function treesOf(kind: "layers" | "caches", root: string): Promise<StoreThing[]> {
+function treesOf(kind: "layers" | "caches", root: string): StoreThing[] {
   const found: StoreThing[] = [];
-  for (const idMap of await namesIn(join(root, kind))) {
+  for (const idMap of namesIn(join(root, kind))) {
     const parent = join(root, kind, idMap);
-    for (const name of await namesIn(parent)) {
+    for (const name of namesIn(parent)) {
       if (name.startsWith(REMOVED) || name.endsWith(LAYER_MARK)) continue;
       const path = join(parent, name);
       const mark = kind === "layers" ? { mark: `${path}${LAYER_MARK}` } : {};
@@ -116,9 +116,9 @@ async function treesOf(kind: "layers" | "caches", root: string): Promise<StoreTh
   return found;
 }
 
-async function repositories(root: string): Promise<StoreThing[]> {
+function repositories(root: string): StoreThing[] {
   const parent = join(root, "git");
-  return (await namesIn(parent))
+  return namesIn(parent)
     .filter((name) => name !== GIT_MARK && !name.startsWith(REMOVED))
     .map((name) => ({
       ...thing("git", name, join(parent, name), true),
@@ -132,7 +132,8 @@ export function stateOf(one: StoreThing): ThingState | undefined {
   if (own === undefined) return undefined;
   const mark = one.mark === undefined ? undefined : look(one.mark);
   const token = [own.ino, one.kind === "layers" ? "" : own.mtimeMs, mark?.mtimeMs ?? ""].join(" ");
-  return { lastUsed: lastUse(one, own, mark), token };
+  const usage = one.isTree ? {} : { usage: fileUsage(own) };
+  return { lastUsed: lastUse(one, own, mark), token, ...usage };
 }
 
 function look(path: string): Stats | undefined {
@@ -162,11 +163,11 @@ export function isInUse(
 }
 
 /** The layers that a record refers to; a later version's may say more. `undefined` when it is none. */
-export async function referencesOf(
+export function referencesOf(
   record: string,
-): Promise<readonly { readonly digest: string; readonly diffId: string }[] | undefined> {
+): readonly { readonly digest: string; readonly diffId: string }[] | undefined {
   try {
-    const { layers = [] } = JSON.parse(await readFile(record, "utf8")) as {
+    const { layers = [] } = JSON.parse(readFileSync(record, "utf8")) as {
       readonly layers?: unknown;
     };
     if (!Array.isArray(layers)) return undefined;

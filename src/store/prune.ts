@@ -73,7 +73,7 @@ export async function pruneStore(root: string, options: PruneOptions): Promise<P
   const own = isBuilding ? {} : { own: staging };
   const things = await measureStore(root, { namespaces, ...own, signal });
   const total = totalBytes(things);
-  const dependents = policy.kinds === undefined ? new Map() : await recordsByBlob(things);
+  const dependents = policy.kinds === undefined ? new Map() : recordsByBlob(things);
   const removal = new Removal(root, options, { dependents, holders: holdersOf(things) });
   const leftovers = things.filter(({ isLeftover }) => isLeftover);
   if (policy.kinds?.has("staging") ?? true) await removal.remove(leftovers);
@@ -162,11 +162,11 @@ function candidates(
 
 type Dependents = ReadonlyMap<string, readonly MeasuredThing[]>;
 
-async function recordsByBlob(things: readonly MeasuredThing[]): Promise<Dependents> {
+function recordsByBlob(things: readonly MeasuredThing[]): Dependents {
   const found = new Map<string, MeasuredThing[]>();
   for (const one of things) {
     if (one.kind !== "records") continue;
-    for (const { digest } of (await referencesOf(one.path)) ?? []) {
+    for (const { digest } of referencesOf(one.path) ?? []) {
       found.set(digest, [...(found.get(digest) ?? []), one]);
     }
   }

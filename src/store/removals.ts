@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { link, lstat, readdir, rename, unlink } from "node:fs/promises";
+import { readdirSync } from "node:fs";
+import { link, lstat, rename, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { errnoOf } from "../errors.js";
 import { currentProcess } from "../internal/process-identity.js";
@@ -9,21 +10,19 @@ import { isAbandoned, ownedName } from "./staging.js";
 export const REMOVED = "removed-";
 
 /** Directories whose entries are trees, which take time to delete. */
-async function treeParents(root: string): Promise<readonly string[]> {
-  const perIdMap = await Promise.all(
-    ["layers", "caches"].map(async (kind) =>
-      (await namesIn(join(root, kind))).map((name) => join(root, kind, name)),
-    ),
+function treeParents(root: string): readonly string[] {
+  const perIdMap = ["layers", "caches"].flatMap((kind) =>
+    namesIn(join(root, kind)).map((name) => join(root, kind, name)),
   );
-  return [...perIdMap.flat(), join(root, "git")];
+  return [...perIdMap, join(root, "git")];
 }
 
 /** What was to be deleted by processes that are dead. */
 export async function abandonedRemovals(root: string): Promise<readonly string[]> {
   const self = currentProcess();
   const found: string[] = [];
-  for (const parent of await treeParents(root)) {
-    for (const name of await namesIn(parent)) {
+  for (const parent of treeParents(root)) {
+    for (const name of namesIn(parent)) {
       if (!name.startsWith(REMOVED)) continue;
       const path = join(parent, name);
       if (await isAbandoned(path, name.slice(REMOVED.length), self)) found.push(path);
@@ -60,6 +59,10 @@ export async function putBack(path: string, away: string, isTree: boolean): Prom
 }
 
 /** Of a directory that may be absent, or closed to this process. */
-export async function namesIn(directory: string): Promise<readonly string[]> {
-  return (await readdir(directory).catch(() => [])).toSorted((a, b) => (a < b ? -1 : 1));
+export function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory).toSorted((a, b) => (a < b ? -1 : 1));
+  } catch {
+    return [];
+  }
 }

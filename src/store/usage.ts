@@ -25,7 +25,7 @@ export interface Namespaces {
 }
 
 /** A thing with its size. */
-export interface MeasuredThing extends StoreThing, ThingState, DiskUsage {
+export interface MeasuredThing extends StoreThing, Omit<ThingState, "usage">, DiskUsage {
   /** A build that lives may be using it. */
   readonly isInUse: boolean;
   /** Left behind by a process that is dead: of no use to anybody. */
@@ -67,7 +67,7 @@ export async function measureStore(
   const context: Measuring = { root, ledger, living, namespaces, signal };
   const found: MeasuredThing[] = [];
   const closed = new Map<string, MeasuredThing[]>();
-  for (const one of await listThings(root)) {
+  for (const one of listThings(root)) {
     signal.throwIfAborted();
     const measured = await measure(one, context);
     if (measured === undefined) continue;
@@ -98,14 +98,15 @@ async function measure(
   one: StoreThing,
   { root, ledger, living, signal }: Measuring,
 ): Promise<MeasuredThing | undefined> {
-  const state = stateOf(one);
-  if (state === undefined) return undefined;
+  const found = stateOf(one);
+  if (found === undefined) return undefined;
+  const { usage: ofFile, ...state } = found;
   const used = isInUse(one, state, living);
   const known = ledger?.trees[relative(root, one.path)];
   const isKnown = known !== undefined && known[0] === memoOf(one, state) && !used;
   const usage: DiskUsage = isKnown
     ? { bytes: known[1], shared: {}, isPartial: false }
-    : await measureTree(one.path, signal);
+    : (ofFile ?? (await measureTree(one.path, signal)));
   return { ...one, ...state, ...usage, isInUse: used, isLeftover: false };
 }
 
@@ -141,14 +142,14 @@ async function leftovers(
 }
 
 /** Without its layers a record says nothing, and blobs are only opened when a step needs their files. */
-async function usedByRecords(
+function usedByRecords(
   things: readonly MeasuredThing[],
   living: readonly LivingBuild[],
-): Promise<readonly MeasuredThing[]> {
+): readonly MeasuredThing[] {
   const used = new Map<string, number>();
   for (const { kind, path, lastUsed } of things) {
     if (kind !== "records") continue;
-    for (const { digest, diffId } of (await referencesOf(path)) ?? []) {
+    for (const { digest, diffId } of referencesOf(path) ?? []) {
       for (const name of [`blobs ${digest}`, `indexes ${diffId}`]) {
         used.set(name, Math.max(used.get(name) ?? 0, lastUsed));
       }
