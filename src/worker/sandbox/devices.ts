@@ -9,6 +9,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { MS, type MountCalls } from "../linux/mount.js";
+import type { ProcessSpec } from "./types.js";
 
 /** A user namespace may not make device nodes, so those of the host are bound, as they are: each open to everybody. */
 const NODES = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -98,13 +99,19 @@ export function mountProc(at: string, sharesPids: boolean, calls: MountCalls): v
   else calls.mount("proc", at, "proc", QUIET);
 }
 
-/** A /sys with the control groups a program may look its limits up in; read-only unless `writable`. @throws SystemCallError */
-export function mountSys(at: string, writable: boolean, calls: MountCalls): void {
+/** A /sys with the control groups a program may look its limits up in; writable for `insecure`. @throws SystemCallError */
+export function mountSys(
+  at: string,
+  { insecure, network }: Pick<ProcessSpec, "insecure" | "network">,
+  calls: MountCalls,
+): void {
+  const writable = insecure === true;
   try {
     calls.mount("sysfs", at, "sysfs", writable ? QUIET : QUIET | MS.RDONLY);
   } catch {
-    // Only the owner of the network namespace may mount one.
+    // Only the owner of the network namespace may mount one, and in a Pod, which has parts of its own covered, nobody.
     calls.bind("/sys", at);
+    if (network === "none") hideInterfaces(`${at}/class/net`, calls);
     if (!writable) calls.makeReadonly(at);
     return;
   }
@@ -112,6 +119,13 @@ export function mountSys(at: string, writable: boolean, calls: MountCalls): void
   if (!existsSync(groups) || !existsSync(`${at}/fs/cgroup`)) return;
   calls.bind(groups, `${at}/fs/cgroup`);
   if (!writable) calls.makeReadonly(`${at}/fs/cgroup`);
+}
+
+/** Leaves what there is without a network. */
+function hideInterfaces(at: string, calls: MountCalls): void {
+  if (!existsSync(at)) return;
+  calls.mount("net", at, "tmpfs", QUIET, "mode=755,size=4k");
+  symlinkSync("../../devices/virtual/net/lo", `${at}/lo`);
 }
 
 /** Hides, or makes read-only, what Docker does below /proc and /sys of `root`. */

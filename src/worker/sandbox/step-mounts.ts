@@ -35,7 +35,7 @@ export function planMounts(order: Order, calls: MountCalls): readonly PlannedMou
     {
       target: "/sys",
       type: "directory",
-      mount: (at) => mountSys(at, spec.insecure ?? false, calls),
+      mount: (at) => mountSys(at, spec, calls),
     },
     readonlyText("/etc/hosts", spec.hosts, `${files}/hosts`, calls),
     readonlyText("/etc/resolv.conf", spec.resolvConf, `${files}/resolv.conf`, calls),
