@@ -1,2 +1,5 @@
 #!/usr/bin/env node
-import "../dist/cli/main.js";
+const { join } = require("node:path");
+const { start } = require("./start.cjs");
+
+start(join(__dirname, "../dist/cli/main.cjs"));

@@ -1,7 +1,8 @@
 // Bundles src into dist, so that a start reads few files.
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
-import { renameSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { build } from "esbuild";
 
 const require = createRequire(import.meta.url);
@@ -53,15 +54,10 @@ const common = {
   external: ["koffi", "@cloudpss/zstd"],
   logLevel: "warning",
 };
-// What people start or import: what is imported when first needed is a chunk of its own.
+// The library: what is imported when first needed is a chunk of its own.
 await build({
   ...common,
-  entryPoints: [
-    "src/cli/main.ts",
-    "src/index.ts",
-    "src/dockerfile/index.ts",
-    "src/registry/index.ts",
-  ],
+  entryPoints: ["src/index.ts", "src/dockerfile/index.ts", "src/registry/index.ts"],
   splitting: true,
   format: "esm",
   plugins: [namesOfLazyPackages],
@@ -70,19 +66,41 @@ await build({
     js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
   },
 });
-/** A thread that hashes is started from the same file, and needs none of the other's work. */
-const aFileOfItsOwn = {
-  name: "a-file-of-its-own",
+/** What is read when it is needed; a file that has it beside itself. */
+const beside = (...names) => ({
+  name: "beside",
   setup: (plugins) =>
-    plugins.onResolve({ filter: /^\.\/root-work\.js$/ }, () => ({
-      path: "./root-work.cjs",
-      external: true,
-    })),
-};
-// The processes and threads that these start by their path. CommonJS, one file each: Node starts in half the time when
-// it need not load its machinery for ES modules, and the first process of a step is started for every RUN.
-await build({
+    plugins.onResolve({ filter: /./ }, ({ path, kind }) => {
+      const [name] = /[^/]+?(?=(\.js)?$)/.exec(path) ?? [];
+      const isBeside = kind === "dynamic-import" && names.includes(name);
+      return isBeside ? { path: `./${name}.cjs`, external: true } : undefined;
+    }),
+});
+const commonJs = {
   ...common,
+  format: "cjs",
+  charset: "ascii",
+  outExtension: { ".js": ".cjs" },
+  // An import() would load the machinery for ES modules after all.
+  supported: { "dynamic-import": false },
+  define: { "import.meta.url": "__fileUrl" },
+  banner: { js: 'const __fileUrl = require("node:url").pathToFileURL(__filename).href;' },
+};
+// The command, and the processes and threads that are started by their path. CommonJS, one file each: Node starts in
+// half the time when it need not load that machinery, and the first process of a step is started for every RUN.
+const LAZY_OF_COMMAND = { undici: UNDICI, "fast-glob": namesAgain("fast-glob") };
+await build({
+  ...commonJs,
+  entryPoints: ["src/cli/main.ts"],
+  plugins: [beside(...Object.keys(LAZY_OF_COMMAND))],
+});
+for (const [name, contents] of Object.entries(LAZY_OF_COMMAND)) {
+  const outfile = `${fresh}/cli/${name}.cjs`;
+  const stdin = { contents, resolveDir: process.cwd() };
+  await build({ ...commonJs, stdin, outfile, outdir: undefined });
+}
+await build({
+  ...commonJs,
   entryPoints: [
     "src/child.ts",
     "src/git-remote.ts",
@@ -92,16 +110,35 @@ await build({
     "src/worker/root-thread.ts",
     "src/worker/root-work.ts",
   ],
-  format: "cjs",
-  outExtension: { ".js": ".cjs" },
-  plugins: [aFileOfItsOwn],
-  // An import() would load that machinery after all.
-  supported: { "dynamic-import": false },
-  define: { "import.meta.url": "__fileUrl" },
-  banner: { js: 'const __fileUrl = require("node:url").pathToFileURL(__filename).href;' },
+  // A thread that hashes is started from the same file as the others, and needs none of their work.
+  plugins: [beside("root-work"), namesOfLazyPackages],
 });
+
 rmSync("dist", { recursive: true, force: true });
 renameSync(fresh, "dist");
+
+// For bin/start.cjs. Each runs once, as far as it does one thing after the other: so the bytes are the same each time.
+const PREDICTABLE = ["--predictable", "--random-seed=1"];
+const TRAINING = "dist/training.Dockerfile";
+const RUNS = {
+  // Ends where it finds that there is no such stage.
+  "cli/main": ["--context=dist", `--dockerfile=${TRAINING}`, "--no-push", "--target=none"],
+  "cli/undici": [],
+  "cli/fast-glob": [],
+  child: [],
+  "worker/root-thread": [],
+  "worker/root-work": [],
+  // Ends where it is given nothing to do.
+  "worker/sandbox/init": [],
+};
+writeFileSync(TRAINING, "FROM scratch\nCOPY a /\nRUN true\n");
+for (const [name, args] of Object.entries(RUNS)) {
+  const file = join(process.cwd(), "dist", `${name}.cjs`);
+  const words = [...PREDICTABLE, "scripts/make-code.cjs", file, ...args];
+  spawnSync(process.execPath, words, { env: { PATH: process.env.PATH, UV_THREADPOOL_SIZE: "1" } });
+  if (!existsSync(`${file}.code`)) throw new Error(`nothing was made of ${name}`);
+}
+rmSync(TRAINING);
 if (process.argv.includes("--types")) {
   const tsc = spawnSync("node_modules/.bin/tsc", ["-p", "tsconfig.json", "--emitDeclarationOnly"], {
     stdio: "inherit",

@@ -7,38 +7,44 @@ import { COLOR, PLAIN } from "./render/format.js";
 import type { Renderer, Verbosity } from "./render/types.js";
 import { UsageError } from "./usage-error.js";
 
-await main(process.argv.slice(2));
+// A build that never settles must not look like one that went well, should nothing keep the process alive.
+process.exitCode = 70;
+void main(process.argv.slice(2)).then((code) => {
+  process.exitCode = code;
+});
 
-async function main(argv: readonly string[]): Promise<void> {
+/** The exit code. */
+async function main(argv: readonly string[]): Promise<number> {
   let verbosity: Verbosity = "info";
   try {
     const flags = parseFlags(argv);
     verbosity = verbosityOf(flags);
     if (flags.one.get("help") === "true") process.stdout.write(helpText());
     else if (flags.one.get("version") === "true") process.stdout.write(`tsbuild ${version()}\n`);
-    else if (flags.command === "check") await check(flags);
-    else if (flags.command === "doctor") await doctor(flags);
-    else if (flags.command === "explain") await explain(flags);
+    else if (flags.command === "check") return await check(flags);
+    else if (flags.command === "doctor") return await doctor(flags);
+    else if (flags.command === "explain") return await explain(flags);
     else if (flags.command === "build") await build(flags, verbosity);
-    else process.exitCode = await tend(flags.command, flags);
+    else return await tend(flags.command, flags);
+    return 0;
   } catch (error) {
-    process.exitCode = await fail(error, verbosity);
+    return fail(error, verbosity);
   }
 }
 
-async function check(flags: ParsedFlags): Promise<void> {
+async function check(flags: ParsedFlags): Promise<number> {
   const { runCheck } = await import("./run-check.js");
-  process.exitCode = await runCheck(flags, process.env, process.stdout, stopSignal());
+  return runCheck(flags, process.env, process.stdout, stopSignal());
 }
 
-async function doctor(flags: ParsedFlags): Promise<void> {
+async function doctor(flags: ParsedFlags): Promise<number> {
   const { runDoctor } = await import("./run-doctor.js");
-  process.exitCode = await runDoctor(flags, process.env, process.stdout, stopSignal());
+  return runDoctor(flags, process.env, process.stdout, stopSignal());
 }
 
-async function explain(flags: ParsedFlags): Promise<void> {
+async function explain(flags: ParsedFlags): Promise<number> {
   const { runExplain } = await import("./run-explain.js");
-  process.exitCode = await runExplain(flags, process.env, process.stdout, stopSignal());
+  return runExplain(flags, process.env, process.stdout, stopSignal());
 }
 
 /** What is done about the store. */

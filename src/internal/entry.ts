@@ -12,7 +12,15 @@ export function entryPath(
     | "worker/sandbox/owner-thread.cjs"
     | "worker/sandbox/proot-init.cjs",
 ): string {
+  return `${top()}/dist/${name}`;
+}
+
+/** The command line, behind Node's own, of a process that starts one of these files (bin/start.cjs). */
+export function entryCommand(name: Parameters<typeof entryPath>[0]): readonly string[] {
+  return [`${top()}/bin/start.cjs`, entryPath(name)];
+}
+
+function top(): string {
   const here = fileURLToPath(import.meta.url);
-  const root = Math.max(here.lastIndexOf("/dist/"), here.lastIndexOf("/src/"));
-  return `${here.slice(0, root)}/dist/${name}`;
+  return here.slice(0, Math.max(here.lastIndexOf("/dist/"), here.lastIndexOf("/src/")));
 }

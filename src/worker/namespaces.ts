@@ -5,7 +5,7 @@ import { userInfo } from "node:os";
 import { Socket } from "node:net";
 import { dirname } from "node:path";
 import { messageOf, TsbuildError } from "../errors.js";
-import { entryPath } from "../internal/entry.js";
+import { entryCommand } from "../internal/entry.js";
 import {
   formatRanges,
   identityOf,
@@ -211,7 +211,7 @@ function commandFor(
   plan: NamespacePlan,
   { sharesPids }: SpawnOptions,
 ): readonly [string, ...string[]] {
-  const worker = [process.execPath, entryPath("child.cjs")] as const;
+  const worker = [process.execPath, ...entryCommand("child.cjs")] as const;
   if (plan.kind === "none") return worker;
   const entered = [...(sharesPids ? [] : ["--pid", "--fork", "--kill-child"]), "--", ...worker];
   if (plan.kind === "host") return ["unshare", "--mount", ...entered];

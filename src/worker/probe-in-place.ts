@@ -1,6 +1,6 @@
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { accessSync, constants } from "node:fs";
-import { entryPath } from "../internal/entry.js";
+import { entryCommand } from "../internal/entry.js";
 import type { Request } from "./protocol.js";
 import { mountPoints } from "./snapshot/in-place-keep.js";
 import { isTakenOver } from "./snapshot/in-place-marker.js";
@@ -206,7 +206,7 @@ function programFiles(): readonly string[] {
     .split("\n")
     .map((line) => line.slice(line.indexOf("/")))
     .filter((path) => path.startsWith("/") && !path.endsWith(" (deleted)") && exists(path));
-  return [...new Set([process.execPath, entryPath("child.cjs"), ...mapped])];
+  return [...new Set([process.execPath, ...entryCommand("child.cjs"), ...mapped])];
 }
 
 function isWritable(): boolean {

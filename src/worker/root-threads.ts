@@ -1,11 +1,12 @@
 import { stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { ERROR_CODES, type ErrorCode, TsbuildError } from "../errors.js";
-import { entryPath } from "../internal/entry.js";
+import { entryCommand, entryPath } from "../internal/entry.js";
 import { addonArguments } from "./linux/libc.js";
 import { startHashThread } from "./root-hash.js";
 import type { RootFailure, RootJobs, RootReply, RootRequest } from "./root-jobs.js";
 
+const ENTRY = "worker/root-thread.cjs";
 /** Two layers at a time: more do not help on one disk, and each thread costs 10 MB. */
 const MAX_THREADS = 2;
 /** A thread that does not stop by itself by then, deep in synchronous calls, is ended. */
@@ -38,19 +39,21 @@ export interface RootThreads extends AsyncDisposable {
 
 /** @param most Jobs that may go on at once. */
 export function openRootThreads(file?: string, most: number = MAX_THREADS): RootThreads {
-  return new Threads(file ?? entryPath("worker/root-thread.cjs"), most);
+  return new Threads(file, most);
 }
 
 class Threads implements RootThreads {
   readonly #file: string;
+  readonly #command: readonly string[];
   readonly #idle: Worker[] = [];
   readonly #all = new Set<Worker>();
   readonly #waiting: (() => void)[] = [];
   readonly #most: number;
   #busy = 0;
 
-  constructor(file: string, most: number) {
-    this.#file = file;
+  constructor(file: string | undefined, most: number) {
+    this.#file = file ?? entryPath(ENTRY);
+    this.#command = file === undefined ? entryCommand(ENTRY) : [file];
     this.#most = most;
   }
 
@@ -103,10 +106,11 @@ class Threads implements RootThreads {
     // libuv starts its pool with the first asynchronous call, and the pool's threads share the root of the thread that
     // makes it: it has to be this one, never one that is inside a root.
     await stat("/");
-    const thread = new Worker(this.#file, {
+    const [program = "", ...argv] = this.#command;
+    const thread = new Worker(program, {
       // The defaults of the process may name files to load, which are outside of the roots.
       execArgv: [],
-      argv: addonArguments(),
+      argv: [...argv, ...addonArguments()],
       resourceLimits: HEAP,
     });
     this.#all.add(thread);

@@ -12,7 +12,7 @@ export const CHECKOUT: string = dirname(dirname(dirname(fileURLToPath(import.met
 
 /** Why the command cannot be run here; `undefined` when it can. */
 export function lacksBuild(): string | undefined {
-  return existsSync(join(CHECKOUT, "dist/cli/main.js")) ? undefined : "not built: npm run build";
+  return existsSync(join(CHECKOUT, "dist/cli/main.cjs")) ? undefined : "not built: npm run build";
 }
 
 export interface Builder {

@@ -3,7 +3,7 @@ import { closeSync, openSync } from "node:fs";
 import type { Readable, Writable } from "node:stream";
 import { Socket } from "node:net";
 import { messageOf, TsbuildError } from "../../errors.js";
-import { entryPath } from "../../internal/entry.js";
+import { entryCommand } from "../../internal/entry.js";
 import type { FileCalls } from "../linux/files.js";
 import { addonArguments } from "../linux/libc.js";
 import { CLONE, type ProcessCalls } from "../linux/process.js";
@@ -109,7 +109,7 @@ function startInit({ env, calls, sharesPids }: NamespaceOptions, living: Living)
     try {
       const child = spawn(
         process.execPath,
-        [...FEW_THREADS, entryPath("worker/sandbox/init.cjs"), ...addonArguments()],
+        [...FEW_THREADS, ...entryCommand("worker/sandbox/init.cjs"), ...addonArguments()],
         {
           // A session of its own: no terminal, and no signal that is meant for the builder's group.
           detached: true,

@@ -1,0 +1,47 @@
+// Starts a file of dist: `node start.cjs FILE [arguments of FILE]`. Beside it may lie what V8 made of it when it was
+// built (scripts/make-code.cjs): V8 takes that only from the very same version and flags, and is spared to read through
+// a megabyte of source of which a start needs a tenth.
+"use strict";
+const { readFileSync } = require("node:fs");
+const { createRequire, wrap } = require("node:module");
+const { dirname } = require("node:path");
+const { Script } = require("node:vm");
+
+const loaded = new Map();
+
+/** What `module.exports` of the file is; files that it requires as "./NAME" are loaded the same way. */
+exports.start = function start(file) {
+  const known = loaded.get(file);
+  if (known !== undefined) return known.exports;
+  const module = { exports: {} };
+  loaded.set(file, module);
+  // The bundler writes ASCII alone.
+  const source = wrap(readFileSync(file, "latin1"));
+  const script = new Script(source, { filename: file, cachedData: madeCode(file) });
+  const plain = createRequire(file);
+  const require = (name) => (name.startsWith("./") ? start(plain.resolve(name)) : plain(name));
+  script
+    .runInThisContext()
+    .call(
+      module.exports,
+      module.exports,
+      Object.assign(require, plain),
+      module,
+      file,
+      dirname(file),
+    );
+  return module.exports;
+};
+
+function madeCode(file) {
+  try {
+    return readFileSync(`${file}.code`);
+  } catch {
+    return undefined;
+  }
+}
+
+if (require.main === module) {
+  process.argv.splice(1, 1);
+  exports.start(process.argv[1]);
+}
