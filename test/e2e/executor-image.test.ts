@@ -3,7 +3,7 @@ import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startGitServer } from "../context/git-server.js";
-import { busyboxBase } from "../support/bases.js";
+import { busyboxBase, debianBase } from "../support/bases.js";
 import {
   executorBase,
   executorImage,
@@ -200,8 +200,11 @@ describeUnless(lacks, "the executor image", () => {
       expect(outcome.stderr).toMatch(/ssh: connect to host 127\.0\.0\.1 port 1: /);
     });
 
-    test("runs inside another image, whose libraries and shell it does not need", async () => {
-      const other = await unpackBundle(await busyboxBase(), join(dir.path, "other"));
+    test.each([
+      ["busybox alone", busyboxBase],
+      ["a Debian, which has a libc of its own", debianBase],
+    ])("copied into %s, builds there, and needs nothing of it", async (name, base) => {
+      const other = await unpackBundle(await base(), join(dir.path, name));
       for (const { digest } of image.manifest.layers.slice(0, SLIM_LAYERS)) {
         const blob = join(await executorImage(CHECKOUT), "blobs", ...digest.split(":"));
         const flags = ["--xattrs", "--xattrs-include=*", "--numeric-owner", "-C"];
@@ -209,6 +212,11 @@ describeUnless(lacks, "the executor image", () => {
       }
       const context = join(other, "rootfs/src");
       await mkdir(context);
+      for (const program of ["unshare", "newuidmap", "git", "node"]) {
+        await mkdir(join(other, "rootfs/usr/bin"), { recursive: true });
+        await rm(join(other, "rootfs/usr/bin", program), { force: true });
+        await writeFile(join(other, "rootfs/usr/bin", program), "none of ours\n", { mode: 0o755 });
+      }
       await writeFile(join(context, "Dockerfile"), "FROM base\nRUN test ! -e /kaniko && id\n");
       await cp(await busyboxBase(), join(other, "rootfs/base"), { recursive: true });
       await configure(other);
