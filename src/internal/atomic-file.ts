@@ -17,6 +17,17 @@ export function temporarySibling(path: string): string {
   return join(dirname(path), prefixOf(path) + unique);
 }
 
+/** Whether that is a temporary name of any path, whose process is dead. */
+export function isAbandonedTemporary(
+  name: string,
+  self: ReturnType<typeof currentProcess>,
+): boolean {
+  const at = name.lastIndexOf(MARK);
+  if (at < 0) return false;
+  const owner = parseProcess(name.slice(at + MARK.length).replace(/-[0-9a-f]{12}$/, ""));
+  return owner !== undefined && processState(owner, self) === "dead";
+}
+
 /** Deletes what processes that are dead left at temporary names of `path`. Never fails: it is a courtesy. */
 export async function removeAbandonedSiblings(path: string): Promise<void> {
   const prefix = prefixOf(path);

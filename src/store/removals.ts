@@ -3,6 +3,7 @@ import { readdirSync } from "node:fs";
 import { link, lstat, rename, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { errnoOf } from "../errors.js";
+import { isAbandonedTemporary } from "../internal/atomic-file.js";
 import { currentProcess } from "../internal/process-identity.js";
 import { isAbandoned, ownedName } from "./staging.js";
 
@@ -29,6 +30,16 @@ export async function abandonedRemovals(root: string): Promise<readonly string[]
     }
   }
   return found;
+}
+
+/** Files that processes that are dead were about to rename. */
+export function abandonedTemporaries(root: string): readonly string[] {
+  const self = currentProcess();
+  return [root, join(root, "downloads")].flatMap((directory) =>
+    namesIn(directory)
+      .filter((name) => isAbandonedTemporary(name, self))
+      .map((name) => join(directory, name)),
+  );
 }
 
 /** Moves something away in one step, so that no build finds half of it. Gives where it is now. Throws the system's error. */

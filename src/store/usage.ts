@@ -10,7 +10,7 @@ import {
   type StoreThing,
   type ThingState,
 } from "./contents.js";
-import { abandonedRemovals } from "./removals.js";
+import { abandonedRemovals, abandonedTemporaries } from "./removals.js";
 import { listStaging, type LivingBuild } from "./staging.js";
 
 /** Does for the store what takes the ids of a namespace. */
@@ -131,10 +131,12 @@ async function leftovers(
   context: Measuring,
 ): Promise<readonly MeasuredThing[]> {
   const found: MeasuredThing[] = [];
-  for (const path of [...staging, ...(await abandonedRemovals(context.root))]) {
+  const trees = [...staging, ...(await abandonedRemovals(context.root))];
+  for (const path of [...trees, ...abandonedTemporaries(context.root)]) {
     const below = relative(context.root, path).split("/");
     const idMap = below.length === 3 ? { idMap: below[1] ?? "" } : {};
-    const one = { kind: "staging", name: below.join("/"), path, isTree: true, ...idMap } as const;
+    const isTree = trees.includes(path);
+    const one = { kind: "staging", name: below.join("/"), path, isTree, ...idMap } as const;
     const measured = await measure(one, context);
     if (measured !== undefined) found.push({ ...measured, isInUse: false, isLeftover: true });
   }

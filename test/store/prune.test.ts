@@ -192,11 +192,14 @@ test("what a process that is dead was deleting, or working on, goes too", async 
   const half = join(root, "layers/host", `removed-${dead}`);
   await mkdir(join(half, "usr"), { recursive: true });
   await mkdir(join(root, "staging", dead, "scratch"), { recursive: true });
+  const temporary = join(root, `.usage.json.tsbuild-${dead.replace("-19800000000", "")}`);
+  await writeFile(temporary, "{");
   await using store = await openStore(root, signal);
   expect(await store.abandoned()).toEqual([join(root, "staging", dead), half]);
   await prune({ olderThanMs: 10 * HOUR });
   expect(await isThere(half)).toBe(false);
   expect(await isThere(join(root, "staging", dead))).toBe(false);
+  expect(await isThere(temporary)).toBe(false);
   expect(await isThere(join(root, "layers/host", "d".repeat(64)))).toBe(true);
 });
 
