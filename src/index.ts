@@ -2,7 +2,14 @@ export { build, check, explain, start } from "./build.js";
 export type { Build } from "./build.js";
 export { diagnose } from "./build/doctor.js";
 export type { Diagnosis, DoctorOptions } from "./build/doctor.js";
-export type { BuildOptions, BuildResult, Output } from "./build/options.js";
+export type {
+  BuildOptions,
+  BuildResult,
+  CacheSource,
+  CacheTarget,
+  Output,
+  RegistryCache,
+} from "./build/options.js";
 export { checkStore } from "./build/store-check.js";
 export type { CheckedStore, CheckStoreOptions, StoreFault } from "./build/store-check.js";
 export type { StoreOptions } from "./build/store-open.js";

@@ -64,10 +64,15 @@ export function serializeAll(
   images: readonly Image[],
   index: boolean,
   annotations: Annotations,
+  fields?: (image: Image) => Readonly<Record<string, unknown>>,
 ): Exported {
   const serialized = images.map((image) => {
     const { platform } = image.config;
-    const { config, manifest } = serializeImage(image, annotations.manifest(platform));
+    const { config, manifest } = serializeImage(
+      image,
+      annotations.manifest(platform),
+      fields?.(image),
+    );
     const named = annotated(image, manifest, annotations.manifestDescriptor(platform));
     return { image, config, manifest: named };
   });

@@ -33,6 +33,8 @@ export interface ExportInput extends PushInput {
   readonly annotations: Annotations;
   /** RFC 3339: the SOURCE_DATE_EPOCH, when there is one. */
   readonly created: string | undefined;
+  /** What an image's config says besides. */
+  readonly fields: ((image: Image) => Readonly<Record<string, unknown>>) | undefined;
 }
 
 /** image-spec/annotations.md */
@@ -46,7 +48,8 @@ export async function exportImages(
   const { options, destinations } = input;
   const images = await withCompression(built, options, input);
   checkCompression(images, options);
-  const exported = serializeAll(images, makesIndex(options, images.length), input.annotations);
+  const index = makesIndex(options, images.length);
+  const exported = serializeAll(images, index, input.annotations, input.fields);
   const written: string[] = [];
   for (const output of outputsOf(options)) {
     await write(output, exported, input);

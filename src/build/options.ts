@@ -97,6 +97,12 @@ export interface BuildOptions {
   readonly store?: string;
   /** Layers of earlier builds are used again where nothing that decides them has changed. Default: true. */
   readonly cache?: boolean;
+  /** Layers are also looked for in a registry, and put there: Kaniko's `--cache=true`. Default: the store alone. */
+  readonly registryCache?: RegistryCache;
+  /** Where layers of earlier builds are looked for besides. What is not there, or cannot be read, is no error. */
+  readonly cacheFrom?: readonly CacheSource[];
+  /** Where the build's layers are written for later ones, at its end. A failure is said, and is none of the build. */
+  readonly cacheTo?: readonly CacheTarget[];
   /** Nothing is taken from the cache, or nothing for the stages of these names; what is made is kept all the same. */
   readonly noCache?: boolean | readonly string[];
   /**
@@ -133,6 +139,41 @@ export interface BuildOptions {
   /** Aborting stops every step and leaves nothing behind. */
   readonly signal?: AbortSignal;
 }
+
+/** A repository with an image for each cached step, under the step's key. */
+export interface RegistryCache {
+  /** `oci:PATH` for an OCI layout in a directory. Default: `cache` below the first destination's repository. */
+  readonly repository?: string;
+  /** Older layers are made anew: milliseconds, or Go's spelling of a duration. Default: `336h`. */
+  readonly ttl?: number | string;
+  /** Whether layers of RUN and WORKDIR are looked for and put there. Default: true. */
+  readonly runLayers?: boolean;
+  /** Whether those of COPY and ADD are. Default: false. */
+  readonly copyLayers?: boolean;
+  /** `false`: nothing is put there. Default: true. */
+  readonly push?: boolean;
+}
+
+/** What `cacheTo` has written: under a reference, or in an image that has its own records inside (`inline`). */
+export type CacheSource =
+  | { readonly type: "registry"; readonly ref: string }
+  /** An OCI layout. Default of `tag`: latest. */
+  | { readonly type: "local"; readonly src: string; readonly tag?: string };
+
+/**
+ * `min` has the layers of the result, `max` those of all steps. Default: min. What had the reference before is replaced, so
+ * that it does not grow.
+ */
+export type CacheTarget =
+  | { readonly type: "registry"; readonly ref: string; readonly mode?: "min" | "max" }
+  | {
+      readonly type: "local";
+      readonly dest: string;
+      readonly tag?: string;
+      readonly mode?: "min" | "max";
+    }
+  /** Into the image itself. */
+  | { readonly type: "inline" };
 
 /** docs/decisions/in-place.md tells what is refused, whatever is asked for. */
 export interface InPlaceBuild {

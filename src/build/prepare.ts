@@ -4,7 +4,7 @@ import type { Dockerfile, StagePlan } from "../dockerfile/types.js";
 import type { Registry } from "../registry/types.js";
 import type { Emit, NamedContext, SolveInput, SolveOptions } from "../solver/types.js";
 import { openStore } from "../store/index.js";
-import { openCache } from "./cache.js";
+import { openCache, type OpenCache } from "./cache.js";
 import type { Cleanup } from "./cleanup.js";
 import { type MainContext, namedContexts, openContext, placeMainContext } from "./contexts.js";
 import type { ContextFetcher } from "./contexts-fetch.js";
@@ -16,6 +16,7 @@ import { agentSource, readAgents, type SshBackend } from "./ssh/sources.js";
 import { solveOptions } from "./solve-options.js";
 import { withEpoch } from "./source-date-epoch.js";
 import { findStorePlace } from "./store-place.js";
+import { Uploads } from "./uploads.js";
 import { workerStarter } from "./worker-starter.js";
 
 /** What one platform is built from. */
@@ -57,12 +58,19 @@ export async function planBuild(options: BuildOptions, fetcher: ContextFetcher):
   return { dockerfile, path, context, plans, contexts, secret, agents, remote };
 }
 
+/** What is open while a build goes on. */
+export interface OpenBuild {
+  readonly shared: SharedInput;
+  readonly uploads: Uploads;
+  readonly cache: OpenCache | undefined;
+}
+
 /** Opens what building needs; `cleanup` closes it. */
 export async function openBuild(
   options: BuildOptions,
   { dockerfile, path, plans, context: main, contexts, secret, agents, remote }: Planned,
-  { registry, cleanup, emit, signal }: OpenInput,
-): Promise<SharedInput> {
+  { registry, cleanup, emit, signal, whole }: OpenInput,
+): Promise<OpenBuild> {
   const environment = options.environment ?? {};
   const isDated = plans.every((one) => one.options.sourceDateEpoch !== undefined);
   if (options.rewriteTimestamp === true && !isDated) {
@@ -83,8 +91,10 @@ export async function openBuild(
     emit,
     signal,
   });
-  const cache = await openCache(options, { context: main.directory, store, worker, cleanup });
-  return {
+  const uploads = cleanup.use(new Uploads({ registry, store, emit, signal: whole }));
+  const opening = { context: main.directory, store, registry, uploads, worker, cleanup, emit };
+  const cache = await openCache(options, { ...opening, signal: whole });
+  const shared: SharedInput = {
     escape: dockerfile.escape,
     warnings: dockerfile.warnings,
     store,
@@ -95,16 +105,20 @@ export async function openBuild(
     agent: agentSource(agents, store, cleanup),
     remote,
     worker,
-    ...(cache === undefined ? {} : { cache }),
+    ...(cache === undefined ? {} : { cache: cache.input }),
     signal,
   };
+  return { shared, uploads, cache };
 }
 
 export interface OpenInput {
   readonly registry: Registry;
   readonly cleanup: Cleanup;
   readonly emit: Emit;
+  /** Ends the work. */
   readonly signal: AbortSignal;
+  /** Ends also what goes on when the work was refused. */
+  readonly whole: AbortSignal;
 }
 
 async function readOnce(

@@ -1,3 +1,4 @@
+import type { Image } from "../oci/types.js";
 import { solve } from "../solver/solve.js";
 import { createdAt } from "../solver/state.js";
 import type { Emit } from "../solver/types.js";
@@ -12,7 +13,6 @@ import { openBuild, planBuild } from "./prepare.js";
 import { earlyUploads, pushPermission, repositoriesOf } from "./push-permission.js";
 import { openRegistry } from "./registry.js";
 import { boundStore, readKeepStorage } from "./store-bound.js";
-import { Uploads } from "./uploads.js";
 
 /** One build from its options to its result. Everything that it opens is closed when it returns, in reverse order. */
 export async function runBuild(
@@ -35,20 +35,30 @@ export async function runBuild(
   const index = makesIndex(options, plans.length);
   const annotations = readAnnotations(options.annotations ?? {}, platforms, index);
 
-  const opening = { registry, cleanup, emit, signal: permission.signal };
-  const shared = await openBuild(options, planned, opening);
+  const opening = { registry, cleanup, emit, signal: permission.signal, whole: signal };
+  const { shared, uploads, cache } = await openBuild(options, planned, opening);
   const { store } = shared;
-  const uploads = cleanup.use(new Uploads({ registry, store, emit, signal }));
   const onWork = earlyUploads(options, repositories, permission, uploads);
-  const images = await solve({ ...shared, emit, onWork }, plans).catch((error: unknown) => {
-    throw permission.reason(error);
-  });
-  await permission.settled();
   const [first] = plans;
   const created = first && createdAt(first.options);
   const sending = { registry, store, uploads, emit, signal };
-  const exporting = { ...sending, options, destinations, annotations, created };
-  const result = await exportImages(images, exporting);
+  const fields = cache && ((image: Image) => cache.fields(image, created));
+  const exporting = { ...sending, options, destinations, annotations, created, fields };
+  const work = async (): Promise<BuildResult> => {
+    try {
+      const images = await solve({ ...shared, emit, onWork }, plans).catch((error: unknown) => {
+        throw permission.reason(error);
+      });
+      await permission.settled();
+      const exported = await exportImages(images, exporting);
+      await cache?.write(images);
+      return exported;
+    } finally {
+      // Steps that succeeded are of use to the next build, also when another one failed.
+      await cache?.settled();
+    }
+  };
+  const result = await work();
   const began = Date.now() - (performance.now() - started);
   await boundStore(store, keepStorage, { began, emit, signal });
   emit({ type: "done", image: result.image, ms: performance.now() - started });

@@ -17,7 +17,8 @@ export async function runCheck(
   const fetcher = cleanup.use(new ContextFetcher(options, emit, signal));
   const planned = await planBuild(options, fetcher);
   const registry = cleanup.use(openRegistry(options));
-  const shared = await openBuild(options, planned, { registry, cleanup, emit, signal });
+  const opening = { registry, cleanup, emit, signal, whole: signal };
+  const { shared } = await openBuild(options, planned, opening);
   const found = await lint({ ...shared, emit }, planned.plans);
   return found.toSorted((a, b) => a.span.start - b.span.start);
 }

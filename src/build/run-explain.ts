@@ -17,6 +17,7 @@ export async function runExplain(
   const fetcher = cleanup.use(new ContextFetcher(options, emit, signal));
   const planned = await planBuild(options, fetcher);
   const registry = cleanup.use(openRegistry(options));
-  const shared = await openBuild(options, planned, { registry, cleanup, emit, signal });
+  const opening = { registry, cleanup, emit, signal, whole: signal };
+  const { shared } = await openBuild(options, planned, opening);
   return await explain({ ...shared, emit }, planned.plans);
 }

@@ -57,6 +57,9 @@ function leavesNothingPacked(options: BuildOptions): boolean {
   const asked = [...named, options.imageNameTagWithDigestFile, tarPath, ociLayoutPath];
   const isFiles =
     outputs.length > 0 && outputs.every(({ type }) => type === "local" || type === "tar");
+  const { registryCache, cacheTo = [] } = options;
+  const isSent = registryCache !== undefined || cacheTo.length > 0;
+  if (isSent && options.cache !== false) return false;
   return isFiles && destinations.length === 0 && asked.every((path) => path === undefined);
 }
 

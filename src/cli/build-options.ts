@@ -1,4 +1,5 @@
 import type { BuildOptions } from "../index.js";
+import { cacheOptions } from "./cache.js";
 import { secrets, sshAgents } from "./secrets.js";
 import { imageAttributes } from "./output-image.js";
 import { outputs } from "./outputs.js";
@@ -49,8 +50,7 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     imageNameTagWithDigestFile: text("image-name-tag-with-digest-file"),
     reproducible: flag("reproducible"),
     store: text("store") ?? storeBeside(kanikoDirectory(flags, environment), environment),
-    cache: text("cache") === "false" ? false : undefined,
-    noCache: noCache(flags),
+    ...cacheOptions(flags),
     keepStorage: text("keep-storage"),
     driver: text("driver"),
     layerMounts: text("layer-mounts"),
@@ -73,12 +73,6 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
   return Object.fromEntries(
     Object.entries(options).filter(([, value]) => value !== undefined),
   ) as unknown as BuildOptions;
-}
-
-/** `--no-cache` is for all stages, whatever else is named. */
-function noCache({ one, many }: ParsedFlags): true | readonly string[] | undefined {
-  if (one.get("no-cache") === "true") return true;
-  return optional((many.get("no-cache-filter") ?? []).flatMap((names) => names.split(",")));
 }
 
 /** What the flags alone say of the image. */

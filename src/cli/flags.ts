@@ -134,18 +134,13 @@ export const UNSUPPORTED: ReadonlyMap<string, string> = new Map(
 /** Kaniko's flags that are refused by name: each would change the result or the rights, and does not work yet. */
 export const NOT_YET: ReadonlySet<string> = new Set([
   "bucket",
-  "cache-copy-layers",
   "cache-dir",
-  "cache-repo",
-  "cache-run-layers",
-  "cache-ttl",
   "credential-helpers",
   "dryrun",
   "git",
   "image-download-retry",
   "image-fs-extract-retry",
   "log-timestamp",
-  "no-push-cache",
   "push-ignore-immutable-tag-errors",
   "push-retry",
   "registry-certificate",

@@ -56,13 +56,15 @@ async function tend(command: "du" | "prune" | "store check", flags: ParsedFlags)
 }
 
 async function build(flags: ParsedFlags, verbosity: Verbosity): Promise<void> {
-  const [{ start }, { buildOptions }, renderer] = await Promise.all([
+  const [{ start }, { buildOptions }, { idleCacheFlags }, renderer] = await Promise.all([
     import("../index.js"),
     import("./build-options.js"),
+    import("./cache.js"),
     rendererFor(flags, verbosity),
   ]);
   if (verbosity === "info" || verbosity === "debug") {
-    for (const line of flags.ignored) process.stderr.write(`${line}\n`);
+    for (const line of [...flags.ignored, ...idleCacheFlags(flags)])
+      process.stderr.write(`${line}\n`);
   }
   const options: BuildOptions = { ...buildOptions(flags, process.env), signal: stopSignal() };
   refuseTerminal(options);

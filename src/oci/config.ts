@@ -173,10 +173,14 @@ function historyJson(entry: History): JsonObject {
 }
 
 /** The config blob of an image. The same image gives the same bytes: top-level keys are sorted, as BuildKit's are. */
-export function serializeConfig(image: Image): Uint8Array {
+export function serializeConfig(
+  image: Image,
+  fields: Readonly<Record<string, unknown>> = {},
+): Uint8Array {
   const { config, layers, history } = image;
   return encodeJson(
     sortKeys({
+      ...fields,
       architecture: config.platform.architecture,
       author: config.author,
       config: configJson(config),

@@ -71,12 +71,17 @@ export function imageOf(manifest: ImageManifest, parsed: ParsedConfig, origin?: 
   };
 }
 
-/** What is pushed and written: config and manifest, serialised once. @throws TsbuildError USAGE, see {@link serializeManifest} */
+/**
+ * What is pushed and written: config and manifest, serialised once.
+ * @param fields what the config says besides: names that the specification does not know
+ * @throws TsbuildError USAGE, see {@link serializeManifest}
+ */
 export function serializeImage(
   image: Image,
   annotations: Readonly<Record<string, string>> = {},
+  fields: Readonly<Record<string, unknown>> = {},
 ): { readonly config: SerializedBlob; readonly manifest: SerializedBlob } {
-  const bytes = serializeConfig(image);
+  const bytes = serializeConfig(image, fields);
   const descriptor = {
     mediaType: configMediaType(image.format),
     digest: digestOf(bytes),

@@ -62,12 +62,13 @@ class RegistryClient implements Registry {
     return pulled;
   }
 
-  async #pullManifest(reference: Reference, call: Call): Promise<Manifest> {
+  async #pullManifest(reference: Reference, call: ManifestCall): Promise<Manifest> {
     const endpoints = this.#pullEndpoints(reference);
     const failures: unknown[] = [];
     for (const [index, endpoint] of endpoints.entries()) {
       const isLast = index === endpoints.length - 1;
-      const policy = isLast ? this.#transport.policy : mirrorPolicy(this.#transport.policy);
+      const isTried = isLast && call.isOptional !== true;
+      const policy = isTried ? this.#transport.policy : mirrorPolicy(this.#transport.policy);
       try {
         const found = await pullManifest(this.#transport, endpoint, reference, policy, call);
         if (endpoints.length > 1) this.#served.set(servedKey(reference), endpoint.host);

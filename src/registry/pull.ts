@@ -11,7 +11,7 @@ import {
 import { digestFromHex } from "../oci/digest.js";
 import { familiarName, formatRepository, type Reference } from "../oci/reference.js";
 import type { Endpoint } from "./endpoint.js";
-import { RegistryError } from "./errors.js";
+import { readFaults, RegistryError } from "./errors.js";
 import { ACCEPT_MANIFESTS, MAX_MANIFEST, readManifest } from "./manifest.js";
 import type { RegistryRequest, Transport } from "./transport.js";
 import type { Call, ForeignDescriptor, Manifest } from "./types.js";
@@ -66,7 +66,7 @@ async function notFound(
   response: HttpResponse,
   reference: Reference,
 ): Promise<RegistryError> {
-  await response.discard();
+  const faults = await readFaults(response);
   const repository = formatRepository(reference);
   const missing =
     reference.digest === undefined
@@ -74,6 +74,7 @@ async function notFound(
       : `${repository} has no manifest ${reference.digest}`;
   return new RegistryError("REGISTRY_UNAVAILABLE", `tried to ${request.what}: ${missing} (404)`, {
     status: 404,
+    faults,
     hint: "check the spelling; the repository may also be private, or not exist",
   });
 }

@@ -52,6 +52,8 @@ export interface KeptManifests {
 
 export interface ManifestCall extends Call {
   readonly kept?: KeptManifests;
+  /** The caller can do without: a registry that does not answer is not tried as often. */
+  readonly isOptional?: boolean;
 }
 
 /** Where the bytes of a blob that is pushed come from. */

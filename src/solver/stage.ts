@@ -4,6 +4,7 @@ import { TsbuildError, messageOf, unreachable } from "../errors.js";
 import { scratchImage } from "../oci/image.js";
 import type { Descriptor, Image } from "../oci/types.js";
 import { cachedStep } from "./cache/cached-step.js";
+import { isStepKind } from "./cache/subject.js";
 import type { PlannedStep, StepId } from "./events.js";
 import { effectOf } from "./handlers.js";
 import { LocatedError, locateError } from "./locate-error.js";
@@ -15,9 +16,6 @@ import { advance, createdAt } from "./state.js";
 import type { StepKey } from "./step-keys.js";
 import { createTools } from "./tools.js";
 import type { SourceStage, StageInstruction, StageState } from "./types.js";
-
-/** The others change the configuration alone: that is done as soon as it is looked up. */
-const MAKES_LAYER: ReadonlySet<Instruction["kind"]> = new Set(["ADD", "COPY", "RUN", "WORKDIR"]);
 
 /** Every step that is foreseen, each once; the triggers of a base image come when it is known. */
 export function stageSteps(platforms: readonly RunServices[]): readonly PlannedStep[] {
@@ -132,7 +130,8 @@ interface Step {
 /** Makes a layer, unless another stage makes or has made that very one. */
 async function once(stage: RunningStage, at: Step, before: StageState): Promise<Done<StageState>> {
   const { services } = stage;
-  if (!MAKES_LAYER.has(at.instruction.kind)) {
+  // The others change the configuration alone: that is done as soon as it is looked up.
+  if (!isStepKind(at.instruction.kind)) {
     return { result: (await instruct(stage, at, before)).state };
   }
   const { result, isShared } = services.once(at.key, () => instruct(stage, at, before));
@@ -149,12 +148,14 @@ async function instruct(
   state: StageState,
 ): Promise<StepResult> {
   const { services, view, index } = stage;
-  const compress = services.isExported(key);
+  const isExported = services.isExported(key);
+  const compress = isExported || isSent(services, instruction);
   const running = {
     view,
     step: id,
     willRun: stage.planned.stage.instructions.some(({ kind }) => kind === "RUN"),
     compress,
+    isExported,
     source: (name: string) => source(stage, name),
   };
   // The dry run has said what there is to warn of.
@@ -171,10 +172,16 @@ async function instruct(
     state,
     tools,
     compress,
+    isExported,
     now: () => createdNow(services),
     waitFor: (promise) => view.waitFor(promise),
     missed: (because) => services.input.emit({ type: "step-missed", step: id, because }),
   });
+}
+
+/** Whether the layer is uploaded with its record. */
+function isSent({ cache }: RunServices, { kind }: StageInstruction): boolean {
+  return isStepKind(kind) && (cache?.sends(kind) ?? false);
 }
 
 interface Done<T> {

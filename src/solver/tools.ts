@@ -24,6 +24,8 @@ export interface RunningTools {
   readonly step: StepId;
   /** Layers that stay on this machine are not compressed: nobody downloads them, and COPY --from reads them in place. */
   readonly compress: boolean;
+  /** Whether what is made becomes part of the result. */
+  readonly isExported: boolean;
   /** Whether the stage has a RUN: then unpacking its base is no loss, and gives the indexes on the way. */
   readonly willRun: boolean;
   readonly source: (name: string) => SourceStage;
@@ -87,7 +89,7 @@ function tellOfWork(
   { onWork }: StageServices["input"],
   running: RunningTools | undefined,
 ): Promise<void> {
-  const allowed = onWork?.(running?.compress === true ? layers : []) ?? Promise.resolve();
+  const allowed = onWork?.(running?.isExported === true ? layers : []) ?? Promise.resolve();
   allowed.catch(() => undefined);
   return allowed;
 }

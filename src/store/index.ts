@@ -1,5 +1,6 @@
 export { writeDockerArchive } from "./docker-archive.js";
-export { writeOciLayout } from "./oci-layout.js";
+export { REF_NAME, writeOciLayout } from "./oci-layout.js";
+export { addToOciLayout } from "./oci-layout-add.js";
 export { type OutputFile, openOutputFile, writeTextFile } from "./output-files.js";
 export { writeOciArchive } from "./output-oci-archive.js";
 export type { OutputBlob, OutputBytes, OutputImage, OutputIndex } from "./output-image.js";

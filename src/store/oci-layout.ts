@@ -26,8 +26,9 @@ export const LAYOUT_VERSION = "1.0.0";
 
 /** Blobs written at once: some come over the network, and one of them should not wait for another's latency. */
 const PARALLEL_BLOBS = 3;
-/** What stands in an otherwise empty volume. */
-const IGNORED: ReadonlySet<string> = new Set(["lost+found"]);
+/** What stands in an otherwise empty volume, and where those who add to a layout take turns. */
+export const LAYOUT_LOCK = ".tsbuild-lock";
+const IGNORED: ReadonlySet<string> = new Set(["lost+found", LAYOUT_LOCK]);
 
 function refused(path: string, why: string): TsbuildError {
   return new TsbuildError("STORE_FAILED", `tried to write an OCI layout at ${path}: ${why}`, {
@@ -35,7 +36,8 @@ function refused(path: string, why: string): TsbuildError {
   });
 }
 
-async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
+/** @throws TsbuildError STORE_FAILED */
+export async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
@@ -44,7 +46,7 @@ async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
 }
 
 /** Whether a directory is there to write into; nothing that is not a layout may be mixed with one. */
-async function isUsableDirectory(path: string): Promise<boolean> {
+export async function isUsableDirectory(path: string): Promise<boolean> {
   let names: readonly string[];
   try {
     names = (await readdir(path)).filter((name) => !IGNORED.has(name));
@@ -65,7 +67,7 @@ async function isUsableDirectory(path: string): Promise<boolean> {
 }
 
 /** Makes sure of one blob. @returns its path when it was not there before */
-async function placeBlob(
+export async function placeBlob(
   directory: string,
   blob: OutputBlob,
   signal: AbortSignal,

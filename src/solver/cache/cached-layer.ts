@@ -30,9 +30,12 @@ export async function cachedLayer(
   const { store, seal } = input;
   const { descriptor, diffId } = record.layer;
   const isHere = (await store.stat(descriptor.digest))?.size === descriptor.size;
-  if (!isHere && record.origin === undefined) return undefined;
+  if (!isHere && record.origin === undefined && record.open === undefined) return undefined;
   const has = layerCompression(descriptor.mediaType);
-  const where = record.origin === undefined ? {} : { origin: record.origin };
+  const where = {
+    ...(record.origin === undefined ? {} : { origin: record.origin }),
+    ...(record.open === undefined ? {} : { open: record.open }),
+  };
   const layer: Layer = { descriptor, diffId, isMade: true, ...where };
   const fits = has === seal.compression && record.level === seal.level;
   if (!input.leaves) return { layer, sealed: record.layer, isNew: false };

@@ -11,7 +11,8 @@ import { definitionOf } from "./key.js";
 import { isLossy } from "./lossy.js";
 import { imageDefinition } from "./sources.js";
 import { chainAfter, orNone, type CacheStep, type Looked, type StepCache } from "./step-cache.js";
-import type { InputSources, LayerRecord } from "./types.js";
+import { subjectOf } from "./subject.js";
+import type { InputSources, LayerRecord, RecordSubject } from "./types.js";
 
 /** A step of a running stage. */
 export interface StepInput {
@@ -25,8 +26,10 @@ export interface StepInput {
   /** Before the step. */
   readonly state: StageState;
   readonly tools: Tools;
-  /** Whether the layer leaves this machine. */
+  /** Whether a layer that is made is compressed. */
   readonly compress: boolean;
+  /** Whether the layer is, or may become, one of the result. */
+  readonly isExported: boolean;
   /** RFC 3339: now, or the build's SOURCE_DATE_EPOCH. */
   readonly now: () => string;
   /** Waits for another stage without keeping it from having a root. */
@@ -42,8 +45,8 @@ export async function cachedStep(step: StepInput): Promise<StepResult> {
   const asked = cache && (await ask(step, cache));
   if (cache === undefined || asked === undefined) {
     const layer = await effect.layer();
-    const isRun = step.instruction.kind === "RUN";
-    const chain = chainAfter({ chain: state.chain, isRun }, undefined, layer.diffId);
+    const about = aboutOf(step);
+    const chain = chainAfter({ chain: state.chain, about }, undefined, layer.diffId);
     return { state: advance(effect, madeOf(layer, step.now(), chain)), isCached: false };
   }
   const { looked } = asked;
@@ -62,15 +65,14 @@ interface Asked extends CacheStep {
 }
 
 async function ask(step: StepInput, cache: StepCache): Promise<Asked | undefined> {
-  const { effect, services, index, state, instruction } = step;
+  const { effect, services, index, state } = step;
   const { signal, plan } = services.input;
   const { inputs: find } = effect;
   if (find === undefined) return undefined;
   const inputs = await orNone(() => find(sourcesOf(step)), signal);
   if (inputs === undefined) return undefined;
-  const isRun = instruction.kind === "RUN";
   const reads = cache.reads(stageName(plan, index));
-  const asked = { inputs, chain: state.chain, isRun, reads };
+  const asked = { inputs, chain: state.chain, about: aboutOf(step), reads };
   const looked = await orNone(() => cache.look(asked), signal);
   return looked && { ...asked, looked };
 }
@@ -90,7 +92,7 @@ async function take(
   record: LayerRecord,
   cache: StepCache,
 ): Promise<MadeLayer | undefined> {
-  const { services, compress, state } = step;
+  const { services, compress, isExported, state } = step;
   const { options, store, signal } = services.input;
   const { keys } = asked.looked;
   const seal = sealOptions(options, compress, state.image.format);
@@ -98,12 +100,12 @@ async function take(
     layers: services.layers,
     store,
     seal,
-    leaves: compress && options.staysHere !== true,
+    leaves: isExported && options.staysHere !== true,
     signal,
   });
   if (found === undefined) return undefined;
   if (found.isNew) {
-    const { origin: _, level: __, ...rest } = record;
+    const { origin: _, open: __, level: ___, ...rest } = record;
     const level = seal.level === undefined ? {} : { level: seal.level };
     await cache.save(keys, { ...rest, ...level, layer: found.sealed }, aboutOf(step));
   } else {
@@ -127,7 +129,8 @@ async function recordOf(
     kind: "layer",
     layer,
     runs: state.chain.runs,
-    created,
+    // Whatever the image is to say of its time: a record's age counts.
+    created: options.sourceDateEpoch === undefined ? created : new Date().toISOString(),
     ...(level === undefined ? {} : { level }),
     ...(driver !== undefined && isLossy(driver) ? { driver } : {}),
   };
@@ -149,11 +152,8 @@ async function sayWhy(step: StepInput, asked: Asked, cache: StepCache): Promise<
   await rememberStep(subject, memory);
 }
 
-function aboutOf({ instruction, services, index }: StepInput): {
-  readonly instruction: string;
-  readonly stage: string;
-} {
-  return { instruction: instruction.text, stage: stageName(services.input.plan, index) };
+function aboutOf({ instruction, services, index }: StepInput): RecordSubject {
+  return subjectOf(instruction, stageName(services.input.plan, index));
 }
 
 function sourcesOf({ services, index, tools, waitFor }: StepInput): InputSources {

@@ -8,7 +8,9 @@ import type { SolveInput, StageInstruction } from "../types.js";
 import { definitionOf } from "./key.js";
 import { imageDefinition, openFiles } from "./sources.js";
 import { chainAfter, orNone, type CacheStep, type StepCache } from "./step-cache.js";
-import type { Chain, InputSources } from "./types.js";
+import { askAhead, type AskedStep } from "./ask-ahead.js";
+import { subjectOf } from "./subject.js";
+import type { Chain, InputSources, StepInputs } from "./types.js";
 
 export interface AheadInput {
   readonly input: SolveInput;
@@ -56,8 +58,11 @@ export async function lookAhead(ahead: AheadInput): Promise<Ahead> {
   const seen = new Map<number, Promise<Seen>>();
   const see = (index: number): Promise<Seen> =>
     remember(seen, index, () => seeStage(index, ahead, { cache, see }));
-  const stages = new Map<number, Seen>();
-  for (const index of foreseen.keys()) stages.set(index, await see(index));
+  const stages = new Map(
+    await Promise.all(
+      [...foreseen.keys()].map(async (index) => [index, await see(index)] as const),
+    ),
+  );
   const needed = new Set<number>();
   const waiting = [input.plan.target];
   for (let index = waiting.pop(); index !== undefined; index = waiting.pop()) {
@@ -86,22 +91,74 @@ async function seeStage(index: number, ahead: AheadInput, seeing: Seeing): Promi
   if (stage === undefined || planned === undefined) {
     throw new TsbuildError("INTERNAL", `stage ${index} was not looked through`);
   }
-  const { cache, see } = seeing;
+  const { see } = seeing;
   const { base } = planned;
-  let chain = base.kind === "stage" ? (await see(base.index)).chain : stage.first.chain;
+  const first = base.kind === "stage" ? (await see(base.index)).chain : stage.first.chain;
+  const numbered = stepsAhead(index, stage, ahead, seeing);
+  const over = new AbortController();
+  const asking = askAhead(numbered, first, seeing.cache, over.signal);
+  try {
+    return await judge(index, first, { numbered, over }, ahead, seeing);
+  } finally {
+    over.abort();
+    await asking;
+  }
+}
+
+interface NumberedStep extends AskedStep {
+  readonly instruction: StageInstruction;
+  /** As of {@link StepAhead}. */
+  readonly number: number;
+}
+
+function stepsAhead(
+  index: number,
+  stage: ForeseenStage,
+  ahead: AheadInput,
+  { cache, see }: Seeing,
+): readonly NumberedStep[] {
+  const { plan, signal } = ahead.input;
+  const name = stageName(plan, index);
+  const reads = cache.reads(name);
+  const sources = sourcesAhead(index, ahead, see);
+  const own = plan.all[index]?.stage.instructions.length ?? 0;
+  const triggers = stage.steps.length - own;
+  return stage.steps.flatMap(({ instruction, effect }, place): NumberedStep[] => {
+    const { layer, inputs: find } = effect;
+    if (layer === undefined) return [];
+    const about = subjectOf(instruction, name);
+    let found: Promise<StepInputs | undefined> | undefined;
+    const at = async (chain: Chain): Promise<CacheStep | undefined> => {
+      found ??=
+        find === undefined ? Promise.resolve(undefined) : orNone(() => find(sources), signal);
+      const inputs = await found;
+      return inputs && { inputs, chain, about, reads };
+    };
+    const number = place < triggers ? own + 1 + place : place - triggers + 1;
+    return [{ instruction, number, at }];
+  });
+}
+
+interface Judged {
+  readonly numbered: readonly NumberedStep[];
+  /** Ended when what follows cannot be known. */
+  readonly over: AbortController;
+}
+
+/** What of the stage is there, step by step. */
+async function judge(
+  index: number,
+  first: Chain | undefined,
+  { numbered, over }: Judged,
+  { input }: AheadInput,
+  { cache }: Seeing,
+): Promise<Seen> {
+  let chain = first;
   const needs = new Set<number>();
   const steps: StepAhead[] = [];
-  const own = planned.stage.instructions.length;
-  const triggers = stage.steps.length - own;
-  const sources = sourcesAhead(index, ahead, see);
-  const reads = cache.reads(stageName(input.plan, index));
-  for (const [at, { instruction, effect }] of stage.steps.entries()) {
-    if (effect.layer === undefined) continue;
-    const number = at < triggers ? own + 1 + at : at - triggers + 1;
+  for (const { instruction, number, at } of numbered) {
     const isRun = instruction.kind === "RUN";
-    const { inputs: find } = effect;
-    const inputs = chain && find && (await orNone(() => find(sources), input.signal));
-    const step = chain && inputs && { inputs, chain, isRun, reads };
+    const step = chain && (await at(chain));
     const looked = step && (await orNone(() => cache.look(step), input.signal));
     const isCached = looked?.record !== undefined;
     steps.push({ instruction, number, isCached, ...(step ? { step } : {}) });
@@ -111,10 +168,9 @@ async function seeStage(index: number, ahead: AheadInput, seeing: Seeing): Promi
     }
     const content = looked?.keys.content;
     // A command that has to run may make something else than last time: what follows depends on it.
-    chain =
-      isRun || step === undefined || content === undefined
-        ? undefined
-        : { ...step.chain, key: content };
+    const isEnd = isRun || step === undefined || content === undefined;
+    chain = isEnd ? undefined : { ...step.chain, key: content };
+    if (isEnd) over.abort();
     for (const name of sourceNames(instruction)) {
       const from = resolveFrom(input.plan, index, name);
       if (from.kind === "stage") needs.add(from.index);

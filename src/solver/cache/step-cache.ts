@@ -1,4 +1,5 @@
 import { TsbuildError } from "../../errors.js";
+import { createSemaphore, type Semaphore } from "../../internal/semaphore.js";
 import { remember } from "../remember.js";
 import { keyOf, type CacheKey } from "./key.js";
 import type {
@@ -8,8 +9,10 @@ import type {
   ContentInput,
   Ingredient,
   LayerRecord,
+  RecordBook,
   RecordSubject,
   StepInputs,
+  StepKind,
   StepRecord,
 } from "./types.js";
 
@@ -18,7 +21,7 @@ export interface CacheStep {
   readonly inputs: StepInputs;
   /** The stage's before the step. */
   readonly chain: Chain;
-  readonly isRun: boolean;
+  readonly about: RecordSubject;
   /** Whether records may be used; they are written all the same. */
   readonly reads: boolean;
 }
@@ -36,11 +39,22 @@ export interface Looked {
   readonly record?: LayerRecord;
 }
 
+/** Records that are looked for before anybody waits for them: enough to hide the way to a registry and back. */
+const AHEAD = 8;
+
+interface Found {
+  readonly record: StepRecord;
+  /** Absent: this build made it. */
+  readonly book?: RecordBook;
+}
+
 /** Looks steps up and keeps what they made. What one build asks for twice is asked for once. */
 export class StepCache {
   readonly #input: CacheInput;
   readonly #signal: AbortSignal;
-  readonly #records = new Map<CacheKey, Promise<StepRecord | undefined>>();
+  readonly #records = new Map<CacheKey, Promise<Found | undefined>>();
+  readonly #told = new Set<CacheKey>();
+  readonly #ahead: Semaphore = createSemaphore(AHEAD);
   readonly #digests = new Map<string, Promise<ContentDigest>>();
 
   constructor(input: CacheInput, signal: AbortSignal) {
@@ -52,24 +66,56 @@ export class StepCache {
     return this.#input.reads(stage);
   }
 
+  /** Whether layers of such steps leave this machine with their records. */
+  sends(kind: StepKind): boolean {
+    return this.#input.sends?.(kind) ?? false;
+  }
+
   /** Looks for the step's layer; first by definition, which needs no file of another stage. */
   async look(step: CacheStep): Promise<Looked> {
+    const keys = await this.#keys(step);
+    const { definition, content } = keys;
+    const record = content === undefined ? undefined : await this.#usable(step, content);
+    if (content === undefined || record === undefined) return { keys };
+    if (definition !== undefined) await this.#tell(definition, step.about);
+    await this.#tell(content, step.about);
+    return { keys, record };
+  }
+
+  /**
+   * Begins to look for a step's layer before anybody waits for it, whatever became of the steps before it. Gives the key
+   * by content, where it is known.
+   */
+  async ask(step: CacheStep): Promise<CacheKey | undefined> {
+    const { content } = await this.#keys(step);
+    if (content === undefined || !step.reads || this.#records.has(content)) return content;
+    const turn = await this.#ahead.acquire(this.#signal);
+    const release = (): void => turn[Symbol.dispose]();
+    this.#find(content, step.about.kind).then(release, release);
+    return content;
+  }
+
+  async #keys(step: CacheStep): Promise<StepKeys> {
     const definition = await this.#definitionKey(step);
     if (definition !== undefined && step.reads) {
-      const pointer = await this.#find(definition);
-      if (pointer?.kind === "pointer") {
-        const record = await this.#usable(step, pointer.to);
-        const keys = { definition, content: pointer.to };
-        return record === undefined ? { keys } : { keys, record };
-      }
+      const pointer = (await this.#find(definition, step.about.kind))?.record;
+      if (pointer?.kind === "pointer") return { definition, content: pointer.to };
     }
     const content = await this.#contentKey(step);
-    const keys = {
+    return {
       ...(definition === undefined ? {} : { definition }),
       ...(content === undefined ? {} : { content }),
     };
-    const record = content === undefined ? undefined : await this.#usable(step, content);
-    return record === undefined ? { keys } : { keys, record };
+  }
+
+  /** Says to the other books that a record is used, once. */
+  async #tell(key: CacheKey, about: RecordSubject): Promise<void> {
+    const found = await this.#records.get(key);
+    if (found?.book === undefined || this.#told.has(key)) return;
+    this.#told.add(key);
+    for (const book of this.#books(about.kind)) {
+      if (book !== found.book) await book.found?.(key, found.record, about, this.#signal);
+    }
   }
 
   /** Keeps a layer, and what leads to it. */
@@ -83,7 +129,7 @@ export class StepCache {
   /** Keeps what a key by definition stands for: a hit by content has shown it. */
   async point({ definition, content }: StepKeys, about: RecordSubject): Promise<void> {
     if (content === undefined || definition === undefined) return;
-    const known = await this.#records.get(definition);
+    const known = (await this.#records.get(definition))?.record;
     if (known?.kind === "pointer" && known.to === content) return;
     await this.#save(definition, { kind: "pointer", to: content }, about);
   }
@@ -102,8 +148,8 @@ export class StepCache {
   }
 
   async #save(key: CacheKey, record: StepRecord, about: RecordSubject): Promise<void> {
-    this.#records.set(key, Promise.resolve(record));
-    for (const book of this.#input.books) await book.save(key, record, about, this.#signal);
+    this.#records.set(key, Promise.resolve({ record }));
+    for (const book of this.#books(about.kind)) await book.save(key, record, about, this.#signal);
   }
 
   async #definitionKey({ inputs, chain }: CacheStep): Promise<CacheKey | undefined> {
@@ -135,20 +181,24 @@ export class StepCache {
 
   async #usable(step: CacheStep, key: CacheKey): Promise<LayerRecord | undefined> {
     if (!step.reads) return undefined;
-    const record = await this.#find(key);
+    const record = (await this.#find(key, step.about.kind))?.record;
     if (record?.kind !== "layer" || record.runs !== step.chain.runs) return undefined;
     if (record.driver !== undefined && !(await this.#input.acceptsLossy())) return undefined;
     return record;
   }
 
-  #find(key: CacheKey): Promise<StepRecord | undefined> {
+  #find(key: CacheKey, kind: StepKind): Promise<Found | undefined> {
     return remember(this.#records, key, async () => {
-      for (const book of this.#input.books) {
+      for (const book of this.#books(kind)) {
         const record = await book.find(key, this.#signal);
-        if (record !== undefined) return record;
+        if (record !== undefined) return { record, book };
       }
       return undefined;
     });
+  }
+
+  #books(kind: StepKind): readonly RecordBook[] {
+    return this.#input.books.filter((book) => book.keeps?.(kind) ?? true);
   }
 }
 
@@ -158,13 +208,13 @@ function parentOf({ key }: Chain): Ingredient {
 
 /** The stage's chain after a step. */
 export function chainAfter(
-  { chain, isRun }: Pick<CacheStep, "chain" | "isRun">,
+  { chain, about }: Pick<CacheStep, "chain" | "about">,
   content: CacheKey | undefined,
   diffId: string,
 ): Chain {
   // Without a key what follows has one of its own, that of the layer which was really made.
   const key = content ?? keyOf([parentOf(chain), { name: "layer", value: diffId }]);
-  if (!isRun) return { key, runs: chain.runs };
+  if (about.kind !== "RUN") return { key, runs: chain.runs };
   const runs = keyOf([
     { name: "runs", value: chain.runs },
     { name: "layer", value: diffId },

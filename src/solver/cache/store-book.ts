@@ -1,12 +1,21 @@
-import type { Records } from "../../store/types.js";
+import type { Records, Store } from "../../store/types.js";
 import { readRecord, writtenRecord } from "./record-form.js";
 import type { Ingredient, Memory, RecordBook, Remembered } from "./types.js";
 
-/** The records of this machine's store. */
-export function storeBook(records: Records): RecordBook {
+/** The records of this machine's store, as far as it has their layers. */
+export function storeBook(store: Pick<Store, "records" | "stat">): RecordBook {
+  const { records } = store;
+  const save: RecordBook["save"] = (key, record) => records.put(key, writtenRecord(record));
   return {
-    find: async (key) => readRecord(await records.find(key)),
-    save: (key, record) => records.put(key, writtenRecord(record)),
+    find: async (key) => {
+      const record = readRecord(await records.find(key));
+      if (record?.kind !== "layer") return record;
+      const { digest, size } = record.layer.descriptor;
+      return (await store.stat(digest))?.size === size ? record : undefined;
+    },
+    save,
+    // Its layer may come later, when a step needs the files.
+    found: save,
   };
 }
 

@@ -1,6 +1,8 @@
 import type { DigestMemory } from "../../context/types.js";
 import type { SealedLayer } from "../../layer/types.js";
+import type { Instruction } from "../../dockerfile/types.js";
 import type { Reference } from "../../oci/reference.js";
+import type { Layer } from "../../oci/types.js";
 import type { ImageContents } from "../types.js";
 import type { DigestOptions } from "./digest-files.js";
 import type { CacheKey } from "./key.js";
@@ -67,6 +69,8 @@ export interface LayerRecord {
   readonly driver?: string;
   /** The repository that has the blob, where the store may not. */
   readonly origin?: Reference;
+  /** Where its bytes are besides; verified. */
+  readonly open?: Layer["open"];
 }
 
 /** The key by content of what a key by definition stands for. */
@@ -78,13 +82,27 @@ export type StepRecord = LayerRecord | PointerRecord;
 
 /** Where records are kept. Nobody has to keep them: one that is gone, or cannot be read, is none. */
 export interface RecordBook {
+  /** Whether it has to do with steps of that kind. Absent: with all. */
+  keeps?(kind: StepKind): boolean;
+  /** A layer's record only where its blob can be had: in the store, or where the record says. */
   find(key: CacheKey, signal: AbortSignal): Promise<StepRecord | undefined>;
-  /** Resolves when the record is safe, or was given up. */
+  /** Resolves when the record is safe, was given up, or will be looked after. */
   save(key: CacheKey, record: StepRecord, about: RecordSubject, signal: AbortSignal): Promise<void>;
+  /** Hears of a record of another book that this build uses. */
+  found?(
+    key: CacheKey,
+    record: StepRecord,
+    about: RecordSubject,
+    signal: AbortSignal,
+  ): Promise<void>;
 }
+
+/** An instruction that makes a layer. */
+export type StepKind = Extract<Instruction["kind"], "ADD" | "COPY" | "RUN" | "WORKDIR">;
 
 /** Which step a record is of. */
 export interface RecordSubject {
+  readonly kind: StepKind;
   readonly instruction: string;
   readonly stage: string;
 }
@@ -120,6 +138,8 @@ export interface Memory {
 export interface CacheInput {
   /** In the order in which they are asked; every one is told of new records. */
   readonly books: readonly RecordBook[];
+  /** Whether layers of such steps leave this machine with their records, whatever stage they are of. */
+  readonly sends?: (kind: StepKind) => boolean;
   readonly memory: Memory;
   /** What is built, for telling the steps of one project from those of another in `memory`. */
   readonly scope: string;
