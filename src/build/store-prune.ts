@@ -8,6 +8,7 @@ import {
   STORE_KINDS,
   type StoreKind,
 } from "../store/index.js";
+import { readKeepStorage } from "./store-bound.js";
 import { type StoreOptions, tendStore } from "./store-open.js";
 import { parseDuration, parseSize } from "./store-size.js";
 import { entryOf, type StoreEntry } from "./store-usage.js";
@@ -54,7 +55,7 @@ export async function prune(options: PruneOptions = {}): Promise<PruneResult> {
 
 /** Wrong options are found before a store is opened. */
 function policyOf(options: PruneOptions): (root: string) => PrunePolicy {
-  const { all = false, keepStorage, olderThan, kinds } = options;
+  const { all = false, olderThan, kinds, environment = {} } = options;
   const wrong = kinds?.find((kind) => !STORE_KINDS.includes(kind) || kind === "other");
   if (wrong !== undefined) {
     throw new TsbuildError("USAGE", `there is no kind "${String(wrong)}" to prune`, {
@@ -62,8 +63,9 @@ function policyOf(options: PruneOptions): (root: string) => PrunePolicy {
     });
   }
   const age = olderThan === undefined ? undefined : parseDuration(olderThan, "older-than");
-  if (keepStorage !== undefined) parseSize(keepStorage, "keep-storage", 0);
-  const isBounded = keepStorage !== undefined || (!all && age === undefined);
+  const isBounded = options.keepStorage !== undefined || (!all && age === undefined);
+  // What builds keep to is for whoever says nothing else.
+  const keepStorage = readKeepStorage(options.keepStorage, isBounded ? environment : {});
   return (root) => ({
     ...(age === undefined ? {} : { olderThanMs: age }),
     ...(kinds === undefined ? {} : { kinds: new Set(kinds) }),
@@ -76,6 +78,7 @@ async function keep(
   bytes: number,
   keepStorage: number | string | undefined,
 ): Promise<number> {
+  if (keepStorage === "none") return bytes;
   const disk = await diskOf(root);
   return keepStorage === undefined
     ? bytesToKeep(bytes, disk, defaultBound(disk))
