@@ -7,10 +7,10 @@ export interface Bundle extends Disposable {
 }
 
 /** The thread's entry and the tests' child process, bundled as the build script does it, where node finds the packages. */
-export async function bundleForChildren(): Promise<Bundle> {
-  const outdir = `node_modules/.cache/tsbuild-worker-tests-${process.pid}`;
+export async function bundleForChildren(name: string = "snapshot-child"): Promise<Bundle> {
+  const outdir = `node_modules/.cache/tsbuild-worker-tests-${process.pid}-${name}`;
   await build({
-    entryPoints: { thread: "src/worker/root-thread.ts", child: "test/worker/snapshot-child.ts" },
+    entryPoints: { thread: "src/worker/root-thread.ts", child: `test/worker/${name}.ts` },
     outdir,
     outExtension: { ".js": ".mjs" },
     bundle: true,

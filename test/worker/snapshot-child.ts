@@ -1,13 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import {
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { diffIdFromHex } from "../../src/oci/digest.js";
 import { createLayerHost } from "../../src/worker/layer-host.js";
@@ -18,6 +11,7 @@ import { openMountCalls } from "../../src/worker/linux/mount.js";
 import type { RootMount } from "../../src/worker/snapshot/types.js";
 import type { LayerBlob, SealedFiles } from "../../src/worker/types.js";
 import type { Scenario, ScenarioResult, State } from "./snapshot-scenario.js";
+import { stateOf } from "./tree-state.js";
 
 const libc = loadLibc();
 const calls = openFileCalls(libc);
@@ -62,7 +56,7 @@ async function play(
         env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" },
         stdio: ["ignore", "ignore", "ignore"],
       });
-      return stateOf(path);
+      return stateOf(calls, path);
     });
     root.end();
     const options = {
@@ -87,7 +81,7 @@ async function play(
   const rebuild = async (driver: SnapshotDriver, name: string): Promise<State> => {
     await using again = open(driver, name);
     await using view = await again.prepare(all, signal);
-    return inside(view.begin(), stateOf);
+    return inside(view.begin(), (path) => stateOf(calls, path));
   };
   return {
     layers: sealed.map(({ blobFile }) =>
@@ -169,48 +163,8 @@ function inside<T>(mount: RootMount, use: (path: string) => T): T {
   }
 }
 
-function stateOf(root: string): State {
-  const state: Record<string, string> = {};
-  const links = new Map<string, string>();
-  const visit = (path: Buffer): void => {
-    const full = Buffer.concat([Buffer.from(`${root}/`), path]);
-    const stats = lstatSync(full, { bigint: true });
-    // The test's own sockets are in no layer.
-    if (stats.isSocket()) return;
-    const name = path.toString("latin1");
-    const inode = `${stats.dev}:${stats.ino}`;
-    const parts = [
-      stats.mode.toString(8),
-      `${stats.uid}:${stats.gid}`,
-      `mtime ${stats.mtimeNs}`,
-      ...(stats.isDirectory() ? [] : [`size ${stats.size}`, `nlink ${stats.nlink}`]),
-      ...(stats.isCharacterDevice() || stats.isBlockDevice() ? [`device ${stats.rdev}`] : []),
-      ...(stats.isSymbolicLink() ? [`-> ${readlinkSync(full, "latin1")}`] : []),
-      ...(stats.isFile()
-        ? [createHash("sha256").update(readFileSync(full)).digest("hex").slice(0, 12)]
-        : []),
-    ];
-    if (!stats.isDirectory() && stats.nlink > 1n) {
-      const first = links.get(inode) ?? name;
-      links.set(inode, first);
-      parts.push(`same as ${first}`);
-    }
-    for (const xattr of calls.listXattrs(full).map(String).sort()) {
-      if (xattr.startsWith("user.overlay.") || xattr === "security.selinux") continue;
-      parts.push(`${xattr}=${calls.getXattr(full, xattr)?.toString("hex") ?? ""}`);
-    }
-    state[name] = parts.join(" ");
-    if (!stats.isDirectory()) return;
-    const names = readdirSync(full, "buffer").sort((a, b) => Buffer.compare(a, b));
-    for (const child of names) {
-      visit(path.length === 0 ? child : Buffer.concat([path, Buffer.from("/"), child]));
-    }
-  };
-  visit(Buffer.alloc(0));
-  return state;
-}
-
-const [place = "", threadFile = "", list = ""] = process.argv.slice(2);
+const [place = "", threadFile = ""] = process.argv.slice(2);
+const list = readFileSync(0, "utf8");
 const results: (ScenarioResult | { readonly error: string })[] = [];
 for (const [at, scenario] of (JSON.parse(list) as Scenario[]).entries()) {
   const directory = join(place, String(at));

@@ -19,6 +19,11 @@ export function playAll(
   scenarios: readonly Scenario[],
   identity: Identity,
 ): readonly Outcome[] {
+  return askChild(bundle, scenarios, identity) as Outcome[];
+}
+
+/** What the bundle's child process answers to `order`, in a mount namespace of its own. */
+export function askChild(bundle: Bundle, order: unknown, identity: Identity): unknown {
   // On the filesystem of this checkout: /tmp may be an overlay itself, which takes no upper directory.
   const cache = join(process.cwd(), "node_modules/.cache");
   mkdirSync(cache, { recursive: true });
@@ -30,16 +35,14 @@ export function playAll(
       chmodSync(place, 0o755);
     }
     const enter = identity === "root" ? unshareAsRoot : unshareAsUser;
-    const output = execFileSync(
-      enter[0],
-      [...enter.slice(1), ...command, JSON.stringify(scenarios)],
-      {
-        env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
-        encoding: "utf8",
-        maxBuffer: 1 << 28,
-      },
-    );
-    return JSON.parse(output) as Outcome[];
+    const output = execFileSync(enter[0], [...enter.slice(1), ...command], {
+      env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
+      encoding: "utf8",
+      maxBuffer: 1 << 28,
+      // Longer than what one argument may be.
+      input: JSON.stringify(order),
+    });
+    return JSON.parse(output) as unknown;
   } finally {
     rmSync(place, { recursive: true, force: true });
   }

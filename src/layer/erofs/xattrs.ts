@@ -3,7 +3,8 @@ import { encodeName } from "../path-bytes.js";
 import { roundUp, XATTR_ENTRY_SIZE, XATTR_HEAD_SIZE, XATTR_PREFIXES } from "./format.js";
 import { Refusal } from "./refusal.js";
 
-const LONGEST_NAME = 255; // bytes, without the prefix
+/** Linux's XATTR_NAME_MAX. */
+const LONGEST_NAME = 255; // bytes
 const LONGEST_VALUE = 0xffff; // bytes
 /** Words of four bytes, the header being one: what the inode can count. */
 const MOST_WORDS = 0xffff;
@@ -34,7 +35,7 @@ export function wordsOf(xattrs: Buffer): number {
 function encodeXattr(name: string, value: Uint8Array): Buffer {
   const [prefix, code] = XATTR_PREFIXES.find(([each]) => name.startsWith(each)) ?? ["", 0];
   const rest = encodeName(name.slice(prefix.length));
-  if (rest.length > LONGEST_NAME || value.length > LONGEST_VALUE)
+  if (prefix.length + rest.length > LONGEST_NAME || value.length > LONGEST_VALUE)
     throw new Refusal(`its attribute ${name.slice(0, 100)} is too large`);
   const used = XATTR_ENTRY_SIZE + rest.length + value.length;
   const entry = Buffer.alloc(roundUp(used, 4));
