@@ -7,6 +7,8 @@ import type { Emit } from "../../solver/types.js";
 import { pageOf, readPage, type Entry } from "./page.js";
 import type { CachePlace } from "./place.js";
 
+/** Pages that are looked for at once: one of a registry's four connections is left for whoever else asks it something. */
+const LOOKUPS = 3;
 /** Pages on their way at once; what they hold is bounded by the uploads. */
 const PUTS = 4;
 
@@ -36,6 +38,7 @@ export function keyBook(
   const closed = { reading: false, writing: !puts };
   const running = new Set<Promise<void>>();
   const permits = createSemaphore(PUTS);
+  const lookups = createSemaphore(LOOKUPS);
   const fail = (what: keyof typeof closed, error: unknown): void => {
     if (closed[what]) return;
     closed[what] = true;
@@ -55,6 +58,7 @@ export function keyBook(
   return {
     keeps,
     async find(key, looking) {
+      using _permit = await lookups.acquire(looking);
       if (closed.reading) return undefined;
       try {
         const page = await place.manifest({ tag: key }, looking);
