@@ -1,5 +1,6 @@
 import { rmSync } from "node:fs";
-import { createServer, type RequestListener } from "node:http";
+import { createServer, request as httpRequest, type RequestListener } from "node:http";
+import { createServer as createTls } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -7,15 +8,18 @@ import { fetchGit, parseGitRef } from "../../src/context/index.js";
 import type { GitCheckout, GitOptions } from "../../src/context/index.js";
 import { ByteReader } from "../../src/context/git-http/byte-reader.js";
 import { packet, PacketTracker, readRequest } from "../../src/context/git-http/packets.js";
+import { startHttpProxy } from "../support/http-proxy.js";
 import { ownGit } from "../support/own-git.js";
+import { makeAuthority, type Issued } from "../support/tls.js";
 import { lacksBuild } from "../support/tools-cli.js";
+import { lacksTools } from "../support/tools.js";
 import { describeUnless } from "../support/tools-suite.js";
 import { startGitServer, type GitServer } from "./git-server.js";
 
 const { signal } = new AbortController();
 const TOKEN = "x-access-token:hunter2hunter2";
 
-describeUnless([lacksBuild()], "our transport", () => {
+describeUnless([lacksBuild(), lacksTools("openssl")], "our transport", () => {
   let server: GitServer;
   let program: string;
   let made: number;
@@ -90,6 +94,29 @@ describeUnless([lacksBuild()], "our transport", () => {
     });
   });
 
+  test("goes through the proxy, and believes the authority, that the environment names", async () => {
+    const authority = await makeAuthority(join(server.root, "tls"));
+    const issued = await authority.issue("git.example", "DNS:git.example");
+    await using secure = await serve((request, response) => {
+      const { method = "", headers } = request;
+      const target = server.url("smart", String(request.url).slice(1));
+      const forward = httpRequest(target, { method, headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 502, answer.headers);
+        answer.pipe(response);
+      });
+      request.pipe(forward);
+    }, issued);
+    const hosts = { "git.example:443": Number(new URL(secure.url).port) };
+    await using proxy = await startHttpProxy({ hosts, credential: "user:secret" });
+    const through = { HTTPS_PROXY: `http://user:secret@127.0.0.1:${proxy.port}` };
+    const url = "https://git.example/repo.git";
+    const unknown = fetch(url, { environment: through });
+    await expect(unknown).rejects.toThrow(/certificate/);
+    const environment = { ...through, SSL_CERT_FILE: authority.certificateFile };
+    expect((await fetch(url, { environment })).commit).toMatch(/^[0-9a-f]{40}$/);
+    expect(new Set(proxy.seen)).toEqual(new Set(["CONNECT git.example:443"]));
+  });
+
   test("takes no answer that was cut off for a whole one", async () => {
     const capabilities = ["version 2", "ls-refs", "fetch=shallow"].map((line) => packet(line));
     await using broken = await serve((request, response) => {
@@ -112,8 +139,9 @@ interface Served extends AsyncDisposable {
   readonly url: string;
 }
 
-async function serve(listener: RequestListener): Promise<Served> {
-  const server = createServer(listener);
+/** With a certificate: by TLS. */
+async function serve(listener: RequestListener, issued?: Issued): Promise<Served> {
+  const server = issued === undefined ? createServer(listener) : createTls(issued, listener);
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
   const { port } = server.address() as AddressInfo;
   return {
