@@ -99,6 +99,11 @@ export interface BuildOptions {
   readonly cache?: boolean;
   /** Layers are also looked for in a registry, and put there: Kaniko's `--cache=true`. Default: the store alone. */
   readonly registryCache?: RegistryCache;
+  /**
+   * Where Kaniko's warmer has laid base images ready, as OCI layouts that are named by their digests; only read. Those that
+   * are older than the registry cache's `ttl` are pulled.
+   */
+  readonly cacheDirectory?: string;
   /** Where layers of earlier builds are looked for besides. What is not there, or cannot be read, is no error. */
   readonly cacheFrom?: readonly CacheSource[];
   /** Where the build's layers are written for later ones, at its end. A failure is said, and is none of the build. */

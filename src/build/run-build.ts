@@ -12,6 +12,7 @@ import type { BuildOptions, BuildResult } from "./options.js";
 import { openBuild, planBuild } from "./prepare.js";
 import { earlyUploads, pushPermission, repositoriesOf } from "./push-permission.js";
 import { openRegistry } from "./registry.js";
+import { withWarmed } from "./cache/warmed.js";
 import { boundStore, readKeepStorage } from "./store-bound.js";
 
 /** One build from its options to its result. Everything that it opens is closed when it returns, in reverse order. */
@@ -24,7 +25,7 @@ export async function runBuild(
   const destinations = destinationsOf(options);
   const keepStorage = readKeepStorage(options.keepStorage, options.environment ?? {});
   await using cleanup = new Cleanup();
-  const registry = cleanup.use(openRegistry(options));
+  const registry = cleanup.use(withWarmed(openRegistry(options), options, emit));
   const repositories = repositoriesOf(destinations);
   const permission = pushPermission(options, { registry, repositories, signal });
   const fetcher = cleanup.use(new ContextFetcher(options, emit, permission.signal));

@@ -3,7 +3,15 @@ import { readFields, readSwitch, type Fields } from "./output-fields.js";
 import type { ParsedFlags } from "./parse-flags.js";
 import { UsageError } from "./usage-error.js";
 
-const NEEDS_CACHE = ["cache-repo", "cache-ttl", "cache-run-layers", "cache-copy-layers"] as const;
+const NEEDS_CACHE = [
+  "cache-repo",
+  "cache-dir",
+  "cache-ttl",
+  "cache-run-layers",
+  "cache-copy-layers",
+] as const;
+/** Where Kaniko's warmer lays images. */
+const WARMED = "/cache";
 const EXPECTED_SOURCE =
   "expected type=registry,ref=REFERENCE, type=local,src=DIRECTORY, or a reference";
 const EXPECTED_TARGET =
@@ -27,7 +35,8 @@ const INSTEAD: Readonly<Record<string, string>> = {
   digest: "name a tag",
 };
 
-type CacheOption = "cache" | "registryCache" | "cacheFrom" | "cacheTo" | "noCache";
+type CacheOption =
+  "cache" | "cacheDirectory" | "registryCache" | "cacheFrom" | "cacheTo" | "noCache";
 
 /** The library's options of the cache, `undefined` where nothing was said. @throws UsageError */
 export function cacheOptions(flags: ParsedFlags): Readonly<Record<CacheOption, unknown>> {
@@ -38,6 +47,8 @@ export function cacheOptions(flags: ParsedFlags): Readonly<Record<CacheOption, u
   return {
     cache: flags.one.get("cache") === "false" ? false : undefined,
     registryCache: registryCache(flags),
+    cacheDirectory:
+      flags.one.get("cache") === "true" ? (flags.one.get("cache-dir") ?? WARMED) : undefined,
     cacheFrom: list("cache-from", cacheSource),
     cacheTo: list("cache-to", cacheTarget),
     noCache: noCache(flags),

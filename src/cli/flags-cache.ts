@@ -16,6 +16,13 @@ export const CACHE_FLAGS = [
     help: "where --cache=true looks and keeps: a repository, or oci:DIR (default: the first destination's, with /cache)",
   },
   {
+    name: "cache-dir",
+    type: "string",
+    value: "DIR",
+    group: "Cache",
+    help: "base images that Kaniko's warmer has laid ready, for --cache=true (default /cache)",
+  },
+  {
     name: "cache-ttl",
     type: "string",
     value: "DURATION",

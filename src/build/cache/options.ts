@@ -5,9 +5,8 @@ import { destinationsOf } from "../destinations.js";
 import type { BuildOptions, CacheSource, CacheTarget } from "../options.js";
 import { parseDuration } from "../store-size.js";
 import type { KeyBookOptions } from "./key-book.js";
+import { DEFAULT_TTL } from "./warmed.js";
 
-/** Kaniko's, two weeks. */
-const DEFAULT_TTL = "336h";
 const LAYOUT = "oci:";
 
 /** A place by its name, before it is opened. */
