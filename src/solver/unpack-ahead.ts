@@ -33,7 +33,8 @@ export async function blobsUnpackedAhead(
     return await Promise.all(pulled);
   } catch (error) {
     stop.abort(error);
-    await Promise.all(unpacking);
+    // One that is still starting would be left behind: who closes what the build has opened knows it only then.
+    await Promise.allSettled([worker, ...unpacking]);
     throw error;
   }
 }

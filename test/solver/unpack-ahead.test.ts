@@ -25,7 +25,7 @@ function nameOf(at: number): string {
 }
 
 /** @param present which layers the store has */
-function scene(present: readonly number[]): Scene {
+function scene(present: readonly number[], started: Promise<void> = Promise.resolve()): Scene {
   const log: string[] = [];
   const signal = new AbortController().signal;
   const settle: ((error?: Error) => void)[] = [];
@@ -56,9 +56,10 @@ function scene(present: readonly number[]): Scene {
     layers: {
       blob: (layer: Layer) => pulls[LAYERS.indexOf(layer)],
     },
-    worker: () => {
+    worker: async () => {
       log.push("start");
-      return Promise.resolve(worker);
+      await started;
+      return worker;
     },
     signal,
   } as unknown as AheadInput;
@@ -107,4 +108,16 @@ test("a layer that cannot be had stops what is unpacked meanwhile", async () => 
   await failed;
   await arrive(1);
   expect(log).toEqual(["start", "unpack lowest", "stop"]);
+});
+
+test("a worker that is still starting is waited for before a failure is told", async () => {
+  let start = (): void => undefined;
+  const started = new Promise<void>((resolve) => (start = resolve));
+  const { input, arrive } = scene([], started);
+  let isTold = false;
+  const failed = blobsUnpackedAhead(LAYERS, input).catch(() => (isTold = true));
+  await arrive(0, new Error("it is gone"));
+  expect(isTold).toBe(false);
+  start();
+  expect(await failed).toBe(true);
 });
