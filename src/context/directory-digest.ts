@@ -83,7 +83,7 @@ async function walkDirectory(walk: Walk, path: string): Promise<string | undefin
   const known = memory.directories.get(key);
   if (known !== undefined) return known;
   const digest = contentOf(walk, path, children);
-  if (settled) memory.directories.set(key, digest);
+  if (settled) memory.directories.set(key, digest, true);
   return digest;
 }
 

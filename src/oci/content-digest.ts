@@ -5,7 +5,8 @@ import type { FileEntry } from "./tree.js";
 /** Digests by what tells one state of a thing from the next, from build to build. */
 export interface StatMemory {
   get(state: string): string | undefined;
-  set(state: string, digest: string): void;
+  /** @param lasting whether a later change must show in the state: if not, it is only good for this build */
+  set(state: string, digest: string, lasting: boolean): void;
 }
 
 export interface ContentReading {
@@ -30,7 +31,7 @@ export function contentDigest(
   if (known !== undefined) return known;
   const clock = settledBefore(Date.now());
   const digest = read(entry, reading);
-  if (identity !== undefined && hasSettled(identity, clock)) reading.files.set(identity, digest);
+  if (identity !== undefined) reading.files.set(identity, digest, hasSettled(identity, clock));
   return digest;
 }
 
@@ -52,8 +53,8 @@ function read(entry: FileEntry, { buffer, signal }: ContentReading): string {
   return hash.digest("hex");
 }
 
-/** The last two parts of an identity are its times. */
-function hasSettled(identity: string, clock: SettledBefore): boolean {
+/** Whether a later change must show in a `FileSource.identity`, whose last two parts are times. */
+export function hasSettled(identity: string, clock: SettledBefore): boolean {
   return identity
     .split(":")
     .slice(-2)

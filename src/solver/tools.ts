@@ -6,6 +6,7 @@ import type { Tree } from "../oci/tree.js";
 import type { Image, ImageFormat, Layer } from "../oci/types.js";
 import type { SealOptions } from "../worker/types.js";
 import type { StepId } from "./events.js";
+import { hashedSource } from "./cache/hashed-source.js";
 import type { Layers } from "./layers.js";
 import { packSealed } from "./pack.js";
 import type { StageServices } from "./services.js";
@@ -45,7 +46,11 @@ export function createTools({ services, at, warn, running }: ToolsInput): Tools 
     warn,
     notice: (message) => emit({ type: "notice", message: `${placeOf(at)}: ${message}` }),
     escape: input.escape,
-    context: input.context,
+    context: async () => {
+      const context = await input.context();
+      const { digests } = input.cache ?? {};
+      return digests === undefined ? context : hashedSource(context, digests.files);
+    },
     secret: input.secret,
     agent: input.agent,
     remote: input.remote,

@@ -33,6 +33,8 @@ export function createStatCache(
 class Memory implements StatMemory {
   readonly #path: string;
   readonly #used = new Map<string, string>();
+  /** Good for this build only. */
+  readonly #passing = new Set<string>();
   #known: Map<string, string> | undefined;
   #isChanged = false;
 
@@ -48,11 +50,12 @@ class Memory implements StatMemory {
     return digest;
   }
 
-  set(state: string, digest: string): void {
+  set(state: string, digest: string, lasting: boolean): void {
     this.#known ??= readLines(this.#path);
     this.#known.set(state, digest);
     this.#used.set(state, digest);
-    this.#isChanged = true;
+    if (lasting) this.#isChanged = true;
+    else this.#passing.add(state);
   }
 
   async save(temporary: string): Promise<void> {
@@ -60,7 +63,9 @@ class Memory implements StatMemory {
     if (known === undefined || !this.#isChanged) return;
     const kept = known.size - this.#used.size > MAX_UNUSED ? this.#used : known;
     const lines: string[] = [];
-    for (const [state, digest] of kept) lines.push(`${state} ${digest}\n`);
+    for (const [state, digest] of kept) {
+      if (!this.#passing.has(state)) lines.push(`${state} ${digest}\n`);
+    }
     try {
       await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
       await writeFile(temporary, lines.join(""), { flag: "wx", mode: 0o600 });

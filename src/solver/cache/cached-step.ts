@@ -6,7 +6,7 @@ import { stageName } from "../stage-name.js";
 import { sealOptions } from "../tools.js";
 import type { Effect, StageInstruction, StageState, Tools } from "../types.js";
 import { cachedLayer } from "./cached-layer.js";
-import { rememberStep, whyMissed, type StepPlace } from "./explain.js";
+import { rememberStep, whyMissed, type StepSubject } from "./explain.js";
 import { definitionOf } from "./key.js";
 import { isLossy } from "./lossy.js";
 import { imageDefinition } from "./sources.js";
@@ -55,8 +55,10 @@ export async function cachedStep(step: StepInput): Promise<StepResult> {
   await sayWhy(step, asked, cache);
   const layer = await effect.layer();
   const created = step.now();
-  await cache.save(looked.keys, await recordOf(step, layer, created), aboutOf(step));
-  const chain = chainAfter(asked, looked.keys.content, layer.diffId);
+  const keys = looked.isUnread === true ? await cache.keysAfter(asked) : looked.keys;
+  await cache.save(asked, keys, await recordOf(step, layer, created), aboutOf(step));
+  await keepWhy(step, asked, cache);
+  const chain = chainAfter(asked, keys.content, layer.diffId);
   return { state: advance(effect, madeOf(layer, created, chain)), isCached: false };
 }
 
@@ -107,7 +109,7 @@ async function take(
   if (found.isNew) {
     const { origin: _, open: __, level: ___, ...rest } = record;
     const level = seal.level === undefined ? {} : { level: seal.level };
-    await cache.save(keys, { ...rest, ...level, layer: found.sealed }, aboutOf(step));
+    await cache.save(asked, keys, { ...rest, ...level, layer: found.sealed }, aboutOf(step));
   } else {
     await cache.point(keys, aboutOf(step));
   }
@@ -137,19 +139,28 @@ async function recordOf(
 }
 
 async function sayWhy(step: StepInput, asked: Asked, cache: StepCache): Promise<void> {
-  const { services, index, instruction, number, missed, state } = step;
-  const { input } = services;
-  if (input.cache === undefined) return;
-  const { memory, scope } = input.cache;
+  const { memory } = step.services.input.cache ?? {};
+  if (memory === undefined) return;
+  if (!asked.reads) step.missed(["the cache is not to be used for it"]);
+  else step.missed(await whyMissed(await remembered(step, asked, cache), memory));
+}
+
+/** For the next build. */
+async function keepWhy(step: StepInput, asked: Asked, cache: StepCache): Promise<void> {
+  const { memory } = step.services.input.cache ?? {};
+  if (memory !== undefined) await rememberStep(await remembered(step, asked, cache), memory);
+}
+
+async function remembered(step: StepInput, asked: Asked, cache: StepCache): Promise<StepSubject> {
+  const { services, index, instruction, number, state } = step;
+  const { scope = "" } = services.input.cache ?? {};
   const stage = services.label(index).name;
-  const place: StepPlace = { scope, stage, text: instruction.text, number };
-  const { inputs, chain, reads } = asked;
+  const place = { scope, stage, text: instruction.text, number };
+  const { inputs, chain } = asked;
   const digests = await Promise.all(inputs.contents.map((content) => cache.knownDigest(content)));
   const base = services.base(index);
   const isFirst = base?.files === state.chain.key;
-  const subject = { place, chain, inputs, digests, ...(isFirst ? { base } : {}) };
-  missed(reads ? await whyMissed(subject, memory) : ["the cache is not to be used for it"]);
-  await rememberStep(subject, memory);
+  return { place, chain, inputs, digests, ...(isFirst ? { base } : {}) };
 }
 
 function aboutOf({ instruction, services, index }: StepInput): RecordSubject {

@@ -128,7 +128,8 @@ function contentChanges(before: Remembered, now: Remembered): readonly string[] 
   return now.contents.flatMap((content, at) => {
     const old = before.contents[at];
     if (old === undefined) return [`${content.name} is new`];
-    if (old.digest === content.digest) return [];
+    // What was not read says nothing.
+    if (old.digest === content.digest || content.digest === "") return [];
     if (old.files === undefined || content.files === undefined) {
       return [`${content.name} has changed`];
     }

@@ -1,6 +1,7 @@
 import { TsbuildError } from "../../errors.js";
 import { createSemaphore, type Semaphore } from "../../internal/semaphore.js";
 import { remember } from "../remember.js";
+import { knownOnly, UnreadError } from "./hashed-source.js";
 import { keyOf, type CacheKey } from "./key.js";
 import type {
   CacheInput,
@@ -37,6 +38,8 @@ export interface StepKeys {
 export interface Looked {
   readonly keys: StepKeys;
   readonly record?: LayerRecord;
+  /** There is no layer whatever the files hold: they were not read for it. */
+  readonly isUnread?: true;
 }
 
 /** Records that are looked for before anybody waits for them: enough to hide the way to a registry and back. */
@@ -73,6 +76,7 @@ export class StepCache {
 
   /** Looks for the step's layer; first by definition, which needs no file of another stage. */
   async look(step: CacheStep): Promise<Looked> {
+    if (await this.#isNew(step)) return { keys: {}, isUnread: true };
     const keys = await this.#keys(step);
     const { definition, content } = keys;
     const record = content === undefined ? undefined : await this.#usable(step, content);
@@ -87,6 +91,7 @@ export class StepCache {
    * by content, where it is known.
    */
   async ask(step: CacheStep): Promise<CacheKey | undefined> {
+    if (await this.#isNew(step)) return undefined;
     const { content } = await this.#keys(step);
     if (content === undefined || !step.reads || this.#records.has(content)) return content;
     const turn = await this.#ahead.acquire(this.#signal);
@@ -118,9 +123,39 @@ export class StepCache {
     }
   }
 
+  /**
+   * The keys of a step that was made unread: its files are known now, from being packed. Without a key by content where one
+   * of them has changed since.
+   */
+  async keysAfter(step: CacheStep): Promise<StepKeys> {
+    const { digests } = this.#input;
+    const memory = { ...digests, files: knownOnly(digests.files) };
+    try {
+      for (const { id, digest } of step.inputs.contents) {
+        const found = await digest?.({ memory, signal: this.#signal });
+        if (found !== undefined) this.#digests.set(id, Promise.resolve(found));
+      }
+    } catch (error) {
+      if (error instanceof UnreadError) return {};
+      throw error;
+    }
+    const content = await this.#contentKey(step);
+    return content === undefined ? {} : { content };
+  }
+
   /** Keeps a layer, and what leads to it. */
-  async save(keys: StepKeys, record: LayerRecord, about: RecordSubject): Promise<void> {
+  async save(
+    step: CacheStep,
+    keys: StepKeys,
+    record: LayerRecord,
+    about: RecordSubject,
+  ): Promise<void> {
     const { content } = keys;
+    const family = familyKey(step);
+    const [here] = this.#input.books;
+    if (family !== undefined) {
+      await here?.save(family, { kind: "pointer", to: content ?? family }, about, this.#signal);
+    }
     if (content === undefined) return;
     await this.#save(content, record, about);
     await this.point(keys, about);
@@ -157,6 +192,17 @@ export class StepCache {
     if (contents.every(({ definition }) => definition === undefined)) return undefined;
     const by = await this.#values(contents, ({ definition }) => definition);
     return by && keyOf([parentOf(chain), ...facts, ...by]);
+  }
+
+  /**
+   * Whether nobody has to read files to know that there is no layer. Records of other machines are not told by what is known
+   * on this one.
+   */
+  async #isNew(step: CacheStep): Promise<boolean> {
+    const family = familyKey(step);
+    const [here, ...others] = this.#input.books;
+    if (family === undefined || here === undefined || others.length > 0) return false;
+    return (await here.find(family, this.#signal)) === undefined;
   }
 
   async #contentKey({ inputs, chain }: CacheStep): Promise<CacheKey | undefined> {
@@ -200,6 +246,13 @@ export class StepCache {
   #books(kind: StepKind): readonly RecordBook[] {
     return this.#input.books.filter((book) => book.keeps?.(kind) ?? true);
   }
+}
+
+/** Of everything but the content of a context's files; `undefined` where nothing else is read, or something else is. */
+function familyKey({ inputs, chain }: CacheStep): CacheKey | undefined {
+  const { contents, facts } = inputs;
+  if (contents.length === 0 || contents.some(({ isHashed }) => isHashed !== true)) return undefined;
+  return keyOf([{ name: "family", value: "" }, parentOf(chain), ...facts]);
 }
 
 function parentOf({ key }: Chain): Ingredient {

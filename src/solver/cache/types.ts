@@ -37,6 +37,8 @@ export interface ContentInput {
   readonly id: string;
   /** What decides the content without looking at it: of another stage or an image. Then either is enough for a hit. */
   readonly definition?: string;
+  /** The step reads its files by a way that remembers their digests: see `hashedSource`. */
+  readonly isHashed?: true;
   /** Absent: not to be had before another stage is built. Then the step's key is known only when there is a definition. */
   readonly digest?: (options: DigestOptions) => Promise<ContentDigest>;
 }
@@ -73,7 +75,10 @@ export interface LayerRecord {
   readonly open?: Layer["open"];
 }
 
-/** The key by content of what a key by definition stands for. */
+/**
+ * The key by content of what a key by definition stands for; or, under the key of everything but content, that there is a
+ * layer at all.
+ */
 export interface PointerRecord {
   readonly kind: "pointer";
   readonly to: CacheKey;

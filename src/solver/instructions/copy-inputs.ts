@@ -32,7 +32,8 @@ export async function copyInputs(
   if (paths.length === 0) return { facts, contents: [] };
   const selection = { paths, exclude: expanded.exclude, parents };
   if (from === undefined) {
-    return { facts, contents: [contextFiles(selection, await tools.context())] };
+    const files = contextFiles(selection, await tools.context());
+    return { facts, contents: [{ ...files, isHashed: true }] };
   }
   return { facts, contents: [await sourceFiles(selection, from, sources)] };
 }

@@ -1,0 +1,75 @@
+import { createHash } from "node:crypto";
+import type { FileSource } from "../../context/types.js";
+import { hasSettled, type StatMemory } from "../../oci/content-digest.js";
+import { settledBefore } from "../../internal/settled.js";
+import type { FileEntry, FileReader, Tree } from "../../oci/tree.js";
+
+/**
+ * The same files, whose digests are remembered as they are read: packing reads them all, and what decides the cache's key
+ * is then known without reading them once more.
+ */
+export function hashedSource(source: FileSource, files: StatMemory): FileSource {
+  if (source.identity === undefined) return source;
+  const tree: Tree = {
+    lstat(path) {
+      const entry = source.tree.lstat(path);
+      const inner = entry?.type === "file" ? entry : undefined;
+      const state = inner?.open === undefined ? undefined : source.identity?.(path);
+      if (inner === undefined || state === undefined || files.get(state) !== undefined)
+        return entry;
+      return { ...inner, open: () => new HashingReader(inner, state, files) };
+    },
+    list: (path) => source.tree.list(path),
+    read: (path) => source.tree.read(path),
+  };
+  return { ...source, tree };
+}
+
+class HashingReader implements FileReader {
+  readonly #reader: FileReader | undefined;
+  readonly #state: string;
+  readonly #files: StatMemory;
+  readonly #hash = createHash("sha256");
+  readonly #clock = settledBefore(Date.now());
+  #left: number;
+
+  constructor(entry: FileEntry, state: string, files: StatMemory) {
+    this.#reader = entry.open?.();
+    this.#left = entry.size;
+    this.#state = state;
+    this.#files = files;
+    if (entry.size === 0) this.#finish();
+  }
+
+  read(into: Uint8Array): number {
+    const count = this.#reader?.read(into) ?? 0;
+    if (this.#left === 0) return count;
+    this.#hash.update(into.subarray(0, count));
+    this.#left -= count;
+    if (this.#left === 0) this.#finish();
+    return count;
+  }
+
+  #finish(): void {
+    this.#files.set(this.#state, this.#hash.digest("hex"), hasSettled(this.#state, this.#clock));
+  }
+
+  [Symbol.dispose](): void {
+    this.#reader?.[Symbol.dispose]();
+  }
+}
+
+/** A file that nobody has read in this build, nor in an earlier one since it changed last. */
+export class UnreadError extends Error {}
+
+/** What is known, and nothing else. */
+export function knownOnly(files: StatMemory): StatMemory {
+  return {
+    get(state) {
+      const digest = files.get(state);
+      if (digest === undefined) throw new UnreadError("a file has changed during the build");
+      return digest;
+    },
+    set: (state, digest, lasting) => files.set(state, digest, lasting),
+  };
+}
