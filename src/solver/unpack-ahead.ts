@@ -21,15 +21,15 @@ export async function blobsUnpackedAhead(
   const worker = input.worker();
   // Whoever needs it hears of it.
   worker.catch(() => undefined);
-  const lastAbsent = (await absent(wanted, input)).lastIndexOf(true);
-  const pulled = wanted.map((layer) => input.layers.blob(layer));
   const stop = new AbortController();
   const unpacking: Promise<unknown>[] = [];
-  // With the last one that comes the root can be made.
-  const lower = pulled.slice(0, Math.max(0, lastAbsent));
-  const signal = AbortSignal.any([input.signal, stop.signal]);
-  void unpackAsTheyCome(lower, worker, unpacking, signal);
   try {
+    const lastAbsent = (await absent(wanted, input)).lastIndexOf(true);
+    const pulled = wanted.map((layer) => input.layers.blob(layer));
+    // With the last one that comes the root can be made.
+    const lower = pulled.slice(0, Math.max(0, lastAbsent));
+    const signal = AbortSignal.any([input.signal, stop.signal]);
+    void unpackAsTheyCome(lower, worker, unpacking, signal);
     return await Promise.all(pulled);
   } catch (error) {
     stop.abort(error);
