@@ -7,17 +7,21 @@ import { seeded, sourceText } from "./workloads/random.mjs";
 
 const FULL = ["gcc", "g++", "make", "git", "python3", "python3-numpy", "cmake", "nodejs", "npm"];
 const NODE = ["nodejs", "npm"];
+const MTIME = 1_700_000_000;
 
-/** Makes what is missing and pushes it to `registry`. Answers nothing. */
-export async function pushBases(support, registry, names) {
+/** Makes what is missing and pushes it to `registry`. With `short`, busybox and some files go by Debian's names. */
+export async function pushBases(support, registry, names, { short = false } = {}) {
+  const small = () => filesOnBusybox(support, "bench-short", { layers: 2, files: 400 });
   const makers = {
     "library/busybox:latest": () => support.busyboxBase(),
-    "library/debian:bookworm-slim": () => support.debianBase(),
-    "library/debian:full": () => debianWith(support, "bench-full", FULL, 3),
-    "library/node:20": () => debianWith(support, "bench-node", NODE, 1),
-    "library/synthetic:latest": () => synthetic(support),
+    "library/debian:bookworm-slim": () => (short ? small() : support.debianBase()),
+    "library/debian:full": () => (short ? small() : debianWith(support, "bench-full", FULL, 3)),
+    "library/node:20": () => (short ? small() : debianWith(support, "bench-node", NODE, 1)),
+    "library/files:10k": () => filesOnBusybox(support, "bench-10k", { layers: 1, files: 10_000 }),
+    "library/files:800k": () =>
+      filesOnBusybox(support, "bench-800k", { layers: 8, files: 800_000 }),
   };
-  for (const name of names ?? Object.keys(makers)) {
+  for (const name of names) {
     await support.pushBase(await makers[name](), registry, name);
   }
 }
@@ -70,28 +74,26 @@ function readLayer(layout) {
   return gunzipSync(blob(manifest.layers[0].digest));
 }
 
-/** 46,000 entries and 880 MB in four layers on busybox; needs no network. */
-async function synthetic(support) {
-  return support.cached("bench-synthetic", async (dir) => {
-    const random = seeded(46);
-    const text = sourceText(random, 4 << 20);
-    const noise = random.bytes(4 << 20);
-    const layers = [await support.busyboxTar()];
-    for (let l = 0; l < 4; l++) {
+/** Small files of random names' lengths and sizes, a hundred in a directory, in layers on busybox. Needs no network. */
+async function filesOnBusybox(support, name, { layers, files }) {
+  return support.cached(name, async (dir) => {
+    const random = seeded(files);
+    const text = sourceText(random, 1 << 16);
+    const each = files / layers;
+    const archives = Array.from({ length: layers }, (_, l) => {
       const entries = [];
-      for (let d = 0; d < 1_000; d++) {
-        const folder = `opt/l${l}/d${d}`;
-        entries.push({ name: folder, type: "dir", mode: 0o755, mtime: 1_700_000_000 });
-        for (let f = 0; f < 10.5 + random.unit() - 0.5; f++) {
-          const size = Math.trunc(Math.min(2_000_000, Math.max(100, random.lognormal(9.2, 1.1))));
-          const source = f % 4 === 0 ? noise : text;
-          const start = random.below(source.length - size);
-          const data = source.subarray(start, start + size);
-          entries.push({ name: `${folder}/f${f}`, mode: 0o644, mtime: 1_700_000_000, data });
-        }
+      for (let f = 0; f < each; f++) {
+        const folder = `opt/layer${l}/${Math.floor(f / 100)}`;
+        if (f % 100 === 0) entries.push({ name: folder, type: "dir", mode: 0o755, mtime: MTIME });
+        const start = random.below(32_000);
+        const data = text.subarray(start, start + random.below(500));
+        entries.push({ name: `${folder}/file-${f}`, mode: 0o644, mtime: MTIME, data });
       }
-      layers.push(support.writeTar(entries));
-    }
-    await support.writeLayout(dir, { layers, cmd: ["sh"] });
+      return support.writeTar(entries);
+    });
+    await support.writeLayout(dir, {
+      layers: [await support.busyboxTar(), ...archives],
+      cmd: ["sh"],
+    });
   });
 }

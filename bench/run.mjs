@@ -1,163 +1,180 @@
-// Measures tsbuild beside every peer that this machine has, interleaved.
+// Measures tsbuild beside every peer that this machine has, interleaved; see bench/README.md and docs/performance.md.
 //
-//   npm run build && node bench/run.mjs [--only W1,W6] [--rounds 3] [--tools tsbuild,buildah] [--out FILE] [--dir DIR]
+//   npm run build && npm run bench -- [--workloads W1,W6] [--rounds 3] …      (--help lists the options)
 //
-// Prints, for each workload, the medians of wall and CPU seconds and of the peak memory of the largest process, and the
-// ratios to the fastest peer in the same round. See bench/README.md. Wants root, python3 and Debian's docker-registry.
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { mkdtemp } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { loadTypeScript } from "../scripts/load-ts.mjs";
-import { pushBases } from "./bases.mjs";
-import { findTools } from "./tools.mjs";
-import { changeOneSource, generate } from "./workloads/generate.mjs";
+// Wants root, python3, skopeo, mmdebstrap and Debian's docker-registry.
+import { chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { chart } from "./chart.mjs";
+import { expectation, inspect, ownBytes, verify } from "./images.mjs";
+import * as lab from "./lab.mjs";
+import { describeMachine } from "./machine.mjs";
+import { parseOptions, USAGE } from "./options.mjs";
+import { sequence, sourcesOf } from "./plan.mjs";
+import { markdownTables, plainTables } from "./report.mjs";
+import { findTools, label, tail } from "./tools.mjs";
+import { changeOneSource } from "./workloads/generate.mjs";
 
-const top = dirname(dirname(fileURLToPath(import.meta.url)));
-const support = await loadTypeScript(join(top, "test/support/services-for-scripts.ts"));
+const { support } = lab;
+process.exitCode = await main(parseOptions(process.argv.slice(2)));
 
-const ALL = ["W1", "W2", "W3", "W4", "W5", "W6", "W6known", "W7", "W8", "W9"];
-/** Which workload's files a run builds, and what has to have been built in the same state before. */
-const VARIANTS = {
-  W6known: { source: "W6", before: "label" },
-  W8: { source: "W7", before: "same" },
-  W9: { source: "W7", before: "same", change: true },
-};
-const BASES = {
-  W1: ["library/busybox:latest"],
-  W2: ["library/debian:full"],
-  W3: ["library/debian:bookworm-slim"],
-  W4: ["library/debian:bookworm-slim"],
-  W5: ["library/debian:full", "library/busybox:latest"],
-  W6: ["library/debian:full"],
-  W7: ["library/node:20"],
-};
-
-const options = parseArguments(process.argv.slice(2));
-process.exitCode = await main();
-
-function parseArguments(argv) {
-  const parsed = { only: ALL, rounds: 3, tools: undefined, out: undefined, dir: undefined };
-  for (let i = 0; i < argv.length; i++) {
-    const [, name, inline] = /^--(only|rounds|tools|out|dir)(?:=(.*))?$/s.exec(argv[i]) ?? [];
-    const value = inline ?? argv[++i];
-    if (name === undefined || value === undefined) throw new Error(`bad argument ${argv[i - 1]}`);
-    if (name === "rounds") parsed.rounds = Number(value);
-    else parsed[name] = name === "out" || name === "dir" ? value : value.split(",");
+async function main(options) {
+  if (options.help) {
+    process.stdout.write(USAGE);
+    return 0;
   }
-  const unknown = parsed.only.filter((name) => !ALL.includes(name));
-  if (unknown.length > 0) throw new Error(`no workload ${unknown.join(", ")}`);
-  return parsed;
+  const earlier =
+    (options.append || options.report) && existsSync(options.json)
+      ? JSON.parse(readFileSync(options.json, "utf8"))
+      : undefined;
+  const { machine, runs } = options.report ? earlier : await measureAll(options, earlier?.runs);
+  console.log(plainTables(runs));
+  const result = { machine, runs };
+  if (options.json !== undefined && !options.report) {
+    writeFileSync(options.json, `${JSON.stringify(result, null, 1)}\n`);
+  }
+  if (options.markdown !== undefined) writeFileSync(options.markdown, markdownTables(runs));
+  if (options.svg !== undefined) writeFileSync(options.svg, chart(runs, machine));
+  const bad = runs.filter((run) => run.code !== 0 || run.wrong !== undefined);
+  for (const run of bad) {
+    console.error(`${run.workload} ${run.temperature} ${run.tool}: ${run.wrong ?? "failed"}`);
+  }
+  return bad.length === 0 ? 0 : 1;
 }
 
-async function main() {
-  const tools = findTools(support, top, options.tools);
-  console.log(`tools: ${tools.map((tool) => tool.name).join(", ")}`);
-  const work = options.dir ?? (await mkdtemp(join(tmpdir(), "tsbuild-bench-")));
-  const registry = await support.startRegistry();
+/** Answers all runs, those in `earlier` first. */
+async function measureAll(options, earlier = []) {
+  const runs = [...earlier];
+  const user = options.ways.includes("user") ? await support.userWithSubIds() : undefined;
+  const app = await lab.application(options.tsbuild ?? lab.top, user);
+  const work = lab.workDirectory();
+  const services = await lab.startServices();
+  try {
+    const { tools, skipped } = await findTools(support, { ...options, app, user });
+    for (const tool of tools) console.log(`${label(tool)} (${tool.group}): ${tool.version}`);
+    for (const line of skipped) console.log(`without ${line}`);
+    const sources = sourcesOf(options.workloads);
+    const files = await lab.prepare(sources, { ...services, ...options, work: work.path });
+    const end = Date.now() + options.minutes * 60_000;
+    const filled = new Set();
+    for (let round = 0; round < options.rounds; round++) {
+      for (const source of sources) {
+        // Another order each round: what one run leaves in the page cache favours no tool.
+        for (const tool of tools.map((_, i) => tools[(i + round) % tools.length])) {
+          if (Date.now() > end) continue;
+          const lane = { options, services, work: work.path, user, filled };
+          runs.push(...(await runSequence(source, files[source], tool, round, lane)));
+        }
+      }
+    }
+    return { machine: describeMachine(tools), runs };
+  } finally {
+    await services[Symbol.asyncDispose]();
+    await work[Symbol.asyncDispose]();
+    await app[Symbol.asyncDispose]();
+  }
+}
+
+async function runSequence(source, files, tool, round, lane) {
+  const { options, work, user, filled } = lane;
+  const name = `${source}-${label(tool).replaceAll(" ", "-")}-${tool.group}`;
+  const builds = sequence(source, tool, { ...options, filled: filled.has(name) });
+  const context =
+    source === "W7" ? lab.copyContext(files.context, join(work, "context")) : files.context;
+  const state = join(work, "state");
   const runs = [];
   try {
-    const sources = [...new Set(options.only.map((name) => VARIANTS[name]?.source ?? name))];
-    const bases = [...new Set(sources.flatMap((name) => BASES[name]))];
-    await pushBases(support, registry, bases);
-    generate(join(work, "workloads"), registry.host, sources);
-    for (const name of options.only) {
-      for (let round = 0; round < options.rounds; round++) {
-        // Another order each round: what one run leaves in the page cache favours no tool.
-        const order = tools.map((_, i) => tools[(i + round) % tools.length]);
-        for (const tool of order)
-          runs.push(await measureOne({ name, round, tool, registry, work }));
-      }
-      report(name, tools, runs);
+    for (const [i, build] of builds.entries()) {
+      if (build.fresh) await freshState(state, tool, user);
+      if (build.change) changeOneSource(context, `${label(tool)} ${round}`);
+      else if (source === "W7") restore(files.context, context);
+      const repository = `bench/${name.toLowerCase()}-${round}-${i}`;
+      const run = await buildOnce(build, { ...files, context, state, repository, name }, tool, {
+        ...lane,
+        round,
+      });
+      if (build.measured) runs.push(run);
+      if (run.code !== 0) break;
+      if (build.cacheRepo && !build.measured) filled.add(name);
     }
   } finally {
-    await registry[Symbol.asyncDispose]();
-    if (options.dir === undefined) await support.removeTree(work);
-  }
-  if (options.out !== undefined) writeFileSync(options.out, `${JSON.stringify(runs, null, 1)}\n`);
-  return runs.every((run) => run.code === 0) ? 0 : 1;
-}
-
-async function measureOne({ name, round, tool, registry, work }) {
-  const { source = name, before, change = false } = VARIANTS[name] ?? {};
-  const context = join(work, "workloads", source);
-  const state = join(work, "state");
-  mkdirSync(state, { recursive: true });
-  const target = (kind) =>
-    `${registry.host}/bench/${name.toLowerCase()}-${tool.name}-${round}-${kind}:1`;
-  const build = (from, destination) =>
-    measure(tool.command({ context: from, destination, registry: registry.host, state }), work);
-  try {
-    if (before === "same") await build(context, target("before"));
-    if (before === "label") await build(labelOnly(work, context), target("before"));
-    if (change) changeOneSource(context, `${tool.name} ${round}`);
-    await support.run("sync", []);
-    const result = await build(context, target("measured"));
-    if (result.code !== 0) console.error(`${name} ${tool.name}: ${tail(join(work, "log"))}`);
-    return { workload: name, tool: tool.name, round, ...result };
-  } finally {
-    if (change) generate(join(work, "workloads"), registry.host, [source]);
     await support.removeTree(state);
+    if (source === "W7") await support.removeTree(context);
+  }
+  return runs;
+}
+
+async function freshState(state, tool, user) {
+  await support.removeTree(state);
+  mkdirSync(state, { recursive: true });
+  if (tool.group === "user") chownSync(state, user.uid, user.gid);
+}
+
+function restore(from, context) {
+  const name = "src/m42.js";
+  const text = readFileSync(join(from, name), "utf8");
+  if (readFileSync(join(context, name), "utf8") !== text) writeFileSync(join(context, name), text);
+}
+
+async function buildOnce(build, files, tool, { options, services, work, round }) {
+  const { registry, tap, traffic } = services;
+  const log = join(work, "log");
+  const argv = tool.command({
+    ...files,
+    registry: tap.host,
+    destination: `${tap.host}/${files.repository}:latest`,
+    noCache: build.noCache === true,
+    cacheRepo: build.cacheRepo ? `${tap.host}/cache/${files.name.toLowerCase()}` : undefined,
+  });
+  await support.run("sync", []);
+  const before = await traffic();
+  const result = await lab.measure(argv, log);
+  const after = await traffic();
+  const run = {
+    workload: build.workload,
+    temperature: build.temperature,
+    tool: label(tool),
+    peer: tool.peer,
+    group: tool.group,
+    round,
+    ...result,
+    ...Object.fromEntries(Object.keys(after).map((key) => [key, after[key] - before[key]])),
+  };
+  progress(build, run);
+  if (run.code !== 0) {
+    console.error(tail(log));
+    return run;
+  }
+  return { ...run, ...(await judge(build, files, { options, registry, work, round, tool })) };
+}
+
+/** What the registry has of the image: the size of its own layers, and whether anything in it is wrong. */
+async function judge(build, files, { options, registry, work, round, tool }) {
+  const image = await inspect(registry.host, files.repository);
+  const compressed = ownBytes(image, files.base);
+  if (!options.verify) return { compressed };
+  const expected = expectation(build.workload, {
+    context: files.context,
+    base: files.base,
+    short: options.short,
+    round: `${label(tool)} ${round}`,
+  });
+  const large = build.workload === "W4" && !options.short;
+  // Reading every file of an image takes as long as a build: once for each tool is enough.
+  const deep = round === 0 && (options.short || (!large && build.temperature !== "warm"));
+  const where = { host: registry.host, repository: files.repository, dir: work, deep };
+  try {
+    await verify(image, expected, where);
+    return { compressed };
+  } catch (error) {
+    return { compressed, wrong: error.message };
   }
 }
 
-/** A context that makes a builder know the base: its config, and, with a COPY, what its layers hold. */
-function labelOnly(work, context) {
-  const dir = join(work, "label");
-  mkdirSync(dir, { recursive: true });
-  const [from] = readFileSync(join(context, "Dockerfile"), "utf8").split("\n");
-  writeFileSync(join(dir, "Dockerfile"), `${from}\nCOPY Dockerfile /known\n`);
-  return dir;
-}
-
-async function measure(command, work) {
-  const out = await support.mustRun("python3", [
-    join(top, "bench/measure.py"),
-    join(work, "log"),
-    ...command,
-  ]);
-  return JSON.parse(out);
-}
-
-function report(workload, tools, runs) {
-  const own = runs.filter((run) => run.workload === workload && run.code === 0);
-  console.log(`\n${workload.padEnd(16)}    wall s     cpu s   peak MB   wall/peer  cpu/peer`);
-  for (const { name } of tools) {
-    const of = own.filter((run) => run.tool === name);
-    if (of.length === 0) console.log(`  ${name.padEnd(14)} failed`);
-    else {
-      const values = ["wall", "cpu", "peak"].map((key) => median(of.map((run) => run[key])));
-      const ratios = ["wall", "cpu"].map((key) => ratioToPeers(own, name, key));
-      const cells = [
-        values[0].toFixed(2),
-        values[1].toFixed(2),
-        (values[2] / 1e6).toFixed(0),
-        ...ratios,
-      ];
-      console.log(`  ${name.padEnd(14)} ${cells.map((cell) => cell.padStart(9)).join(" ")}`);
-    }
-  }
-}
-
-/** The median over rounds of this tool's value by the best value of the others in the same round. */
-function ratioToPeers(runs, name, key) {
-  const ratios = [];
-  for (const run of runs.filter((one) => one.tool === name)) {
-    const peers = runs.filter(
-      (r) => r.round === run.round && r.tool !== name && r.tool !== "tsbuild",
-    );
-    if (peers.length > 0) ratios.push(run[key] / Math.min(...peers.map((peer) => peer[key])));
-  }
-  return ratios.length === 0 ? "-" : median(ratios).toFixed(2);
-}
-
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const half = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
-}
-
-function tail(path) {
-  return readFileSync(path, "utf8").slice(-600);
+function progress(build, { tool, round, code, wall, cpu }) {
+  const what = build.measured ? "" : " (prepares)";
+  const figures = `${wall.toFixed(2)} s wall, ${cpu.toFixed(2)} s CPU`;
+  console.log(
+    `round ${round}: ${build.workload} ${build.temperature} ${tool}${what}: ${code === 0 ? figures : `ended with ${code}`}`,
+  );
 }

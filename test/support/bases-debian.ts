@@ -6,6 +6,8 @@ import { mustRun } from "./tools.js";
 
 const SUITE = "bookworm";
 const DEFAULT_MIRROR = "http://deb.debian.org/debian";
+/** Five hundred packages on a machine that does other things too. */
+const BOOTSTRAP_TIMEOUT_MS = 3_600_000;
 const HOST_CAS = "/etc/ssl/certs/ca-certificates.crt";
 
 /** Makes the root filesystem's archive, with `packages` besides the smallest system. `dir` holds what it needs on the way and is left as it was. */
@@ -37,7 +39,7 @@ export async function bootstrapSuite(
   const acquire = join(dir, "acquire.conf");
   const mirror = await hostMirror();
   await writeFile(acquire, await hostAcquireSettings());
-  await mustRun("mmdebstrap", [
+  const flags = [
     "--quiet",
     "--variant=minbase",
     `--aptopt=${acquire}`,
@@ -55,7 +57,8 @@ export async function bootstrapSuite(
     suite,
     target,
     mirror,
-  ]);
+  ];
+  await mustRun("mmdebstrap", flags, { timeoutMs: BOOTSTRAP_TIMEOUT_MS });
   await rm(acquire);
 }
 

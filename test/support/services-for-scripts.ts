@@ -11,7 +11,7 @@ export {
 export { bootstrapDebian } from "./bases-debian.js";
 export { startRegistry } from "./services.js";
 export { readTar, writeTar } from "./tools-tar.js";
-export { lacksTools, mustRun, removeTree, run, tempDir } from "./tools.js";
+export { findTool, lacksTools, mustRun, removeTree, run, tempDir } from "./tools.js";
 export {
   asUser,
   reachableApp,
