@@ -10,6 +10,7 @@ import { createEmulation, type Emulation } from "./worker/emulation/emulation.js
 import { fullMemory } from "./worker/memory-full.js";
 import { createLayerHost } from "./worker/layer-host.js";
 import type { LayerHost, Memory, StageRoot } from "./worker/layer-host-types.js";
+import { packCache } from "./worker/made-mounts-cache.js";
 import { prepareStep, type MadeMountTools } from "./worker/made-mounts.js";
 import { openFileCalls, type FileCalls } from "./worker/linux/files.js";
 import { loadLibc } from "./worker/linux/libc.js";
@@ -143,6 +144,11 @@ async function handle(
       return rootOf(state, request.view).seal(request.options, signal);
     case "dispose":
       return dispose(state, request.view);
+    case "packCache": {
+      const { host, tools } = worker(state);
+      const { key, options } = request;
+      return packCache(key, tools, (path) => host.packDirectory(path, options, signal));
+    }
     case "measure":
       reachStore(state, request);
       return measureAll(request.paths, signal);

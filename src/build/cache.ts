@@ -10,12 +10,11 @@ import type { Store } from "../store/types.js";
 import type { Worker } from "../worker/types.js";
 import { CollectedRecords } from "./cache/collected.js";
 import { keyBook, type BackgroundBook } from "./cache/key-book.js";
-import { layoutPlace } from "./cache/layout-place.js";
-import { repositoryPlan, sourcePlan, targetPlan, type PlaceName } from "./cache/options.js";
+import { repositoryPlan, sourcePlan, targetPlan } from "./cache/options.js";
 import { pageBook } from "./cache/page-book.js";
 import { pageOf, RECORDS, writtenEntries } from "./cache/page.js";
 import type { CachePlace } from "./cache/place.js";
-import { registryPlace } from "./cache/registry-place.js";
+import { openPlace } from "./cache/open-place.js";
 import type { Cleanup } from "./cleanup.js";
 import type { BuildOptions, CacheTarget } from "./options.js";
 import type { Uploads } from "./uploads.js";
@@ -102,12 +101,6 @@ function openRepository(
 ): { readonly book: BackgroundBook; readonly sends: boolean } | undefined {
   const plan = repositoryPlan(options);
   return plan && { book: keyBook(openPlace(plan.place, input), plan, input), sends: plan.puts };
-}
-
-function openPlace(place: PlaceName, input: OpenCacheInput): CachePlace {
-  return place.kind === "layout"
-    ? layoutPlace(place.path, input)
-    : registryPlace(place.reference, input);
 }
 
 interface Target {

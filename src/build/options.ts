@@ -100,6 +100,11 @@ export interface BuildOptions {
   /** Layers are also looked for in a registry, and put there: Kaniko's `--cache=true`. Default: the store alone. */
   readonly registryCache?: RegistryCache;
   /**
+   * A reference, or `oci:DIRECTORY`: what `RUN --mount=type=cache` keeps comes from there where this machine has none, and
+   * is put there after the build.
+   */
+  readonly cacheMounts?: string;
+  /**
    * Where Kaniko's warmer has laid base images ready, as OCI layouts that are named by their digests; only read. Those that
    * are older than the registry cache's `ttl` are pulled.
    */

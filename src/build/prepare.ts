@@ -5,6 +5,8 @@ import type { Registry } from "../registry/types.js";
 import type { Emit, NamedContext, SolveInput, SolveOptions } from "../solver/types.js";
 import { openStore } from "../store/index.js";
 import { openCache, type OpenCache } from "./cache.js";
+import { openCacheMounts } from "./cache-mounts.js";
+import type { SharedMounts } from "./cache/shared-mounts.js";
 import type { Cleanup } from "./cleanup.js";
 import { type MainContext, namedContexts, openContext, placeMainContext } from "./contexts.js";
 import type { ContextFetcher } from "./contexts-fetch.js";
@@ -63,6 +65,7 @@ export interface OpenBuild {
   readonly shared: SharedInput;
   readonly uploads: Uploads;
   readonly cache: OpenCache | undefined;
+  readonly mounts: SharedMounts | undefined;
 }
 
 /** Opens what building needs; `cleanup` closes it. */
@@ -94,6 +97,7 @@ export async function openBuild(
   const uploads = cleanup.use(new Uploads({ registry, store, emit, signal: whole }));
   const opening = { context: main.directory, store, registry, uploads, worker, cleanup, emit };
   const cache = await openCache(options, { ...opening, signal: whole });
+  const mounts = openCacheMounts(options, { ...opening, signal: whole });
   const shared: SharedInput = {
     escape: dockerfile.escape,
     warnings: dockerfile.warnings,
@@ -106,9 +110,10 @@ export async function openBuild(
     remote,
     worker,
     ...(cache === undefined ? {} : { cache: cache.input }),
+    ...(mounts === undefined ? {} : { cacheMounts: mounts }),
     signal,
   };
-  return { shared, uploads, cache };
+  return { shared, uploads, cache, mounts };
 }
 
 export interface OpenInput {

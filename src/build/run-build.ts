@@ -37,7 +37,7 @@ export async function runBuild(
   const annotations = readAnnotations(options.annotations ?? {}, platforms, index);
 
   const opening = { registry, cleanup, emit, signal: permission.signal, whole: signal };
-  const { shared, uploads, cache } = await openBuild(options, planned, opening);
+  const { shared, uploads, cache, mounts } = await openBuild(options, planned, opening);
   const { store } = shared;
   const onWork = earlyUploads(options, repositories, permission, uploads);
   const [first] = plans;
@@ -53,6 +53,7 @@ export async function runBuild(
       await permission.settled();
       const exported = await exportImages(images, exporting);
       await cache?.write(images);
+      await mounts?.write();
       return exported;
     } finally {
       // Steps that succeeded are of use to the next build, also when another one failed.

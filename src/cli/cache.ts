@@ -36,7 +36,13 @@ const INSTEAD: Readonly<Record<string, string>> = {
 };
 
 type CacheOption =
-  "cache" | "cacheDirectory" | "registryCache" | "cacheFrom" | "cacheTo" | "noCache";
+  | "cache"
+  | "cacheDirectory"
+  | "cacheMounts"
+  | "registryCache"
+  | "cacheFrom"
+  | "cacheTo"
+  | "noCache";
 
 /** The library's options of the cache, `undefined` where nothing was said. @throws UsageError */
 export function cacheOptions(flags: ParsedFlags): Readonly<Record<CacheOption, unknown>> {
@@ -49,6 +55,7 @@ export function cacheOptions(flags: ParsedFlags): Readonly<Record<CacheOption, u
     registryCache: registryCache(flags),
     cacheDirectory:
       flags.one.get("cache") === "true" ? (flags.one.get("cache-dir") ?? WARMED) : undefined,
+    cacheMounts: flags.one.get("cache-mounts"),
     cacheFrom: list("cache-from", cacheSource),
     cacheTo: list("cache-to", cacheTarget),
     noCache: noCache(flags),

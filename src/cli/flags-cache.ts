@@ -75,6 +75,13 @@ export const CACHE_FLAGS = [
     help: "the same for these stages alone",
   },
   {
+    name: "cache-mounts",
+    type: "string",
+    value: "REF",
+    group: "Cache",
+    help: "keeps what RUN --mount=type=cache holds under this reference (or in oci:DIR), and begins new caches with it",
+  },
+  {
     name: "explain",
     type: "flag",
     group: "Cache",

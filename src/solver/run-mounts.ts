@@ -127,7 +127,10 @@ async function cache(mount: Of<"cache">, state: StageState, tools: Tools): Promi
     mode,
     sharing,
   } as const;
-  if (from === undefined) return { ...base, source };
+  if (from === undefined) {
+    const layers = await tools.cacheMounts?.seed(key, (image) => tools.blobs(image));
+    return { ...base, source, ...(layers === undefined ? {} : { seed: { layers, source: "" } }) };
+  }
   const image = await tools.source(from).image();
   // With `from`, `source` says what of the image the cache begins with.
   return { ...base, source: "", seed: { layers: await tools.blobs(image), source } };

@@ -84,6 +84,7 @@ export function createTools({ services, at, warn, running }: ToolsInput): Tools 
       };
       return { ...finished, seal: sealed };
     },
+    ...(input.cacheMounts === undefined ? {} : { cacheMounts: input.cacheMounts }),
     temporaryFile: (suffix) => store.stagingPath(suffix),
   };
 }

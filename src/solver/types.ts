@@ -94,6 +94,18 @@ export interface FinishedStep {
   readonly seal: () => Promise<SealedLayer>;
 }
 
+/** Directories of `RUN --mount=type=cache` that machines share. */
+export interface CacheMounts {
+  /**
+   * Hears that a step has the cache of that key; gives the layers that a new one begins with. `undefined`: with nothing.
+   * @param pull brings an image's layers into the store
+   */
+  seed(
+    key: string,
+    pull: (image: Image) => Promise<readonly LayerBlob[]>,
+  ): Promise<readonly LayerBlob[] | undefined>;
+}
+
 /** What a handler may use beside its instruction and the state. */
 export interface Tools {
   readonly signal: AbortSignal;
@@ -124,6 +136,7 @@ export interface Tools {
   contextImage(path: string): Promise<Image>;
   /** The image's layers as blobs in the store, lowest first. */
   blobs(image: Image): Promise<readonly LayerBlob[]>;
+  readonly cacheMounts?: CacheMounts;
   /** A file that lasts as long as the build, on the store's disk. */
   temporaryFile(suffix: string): string;
 }
@@ -176,6 +189,8 @@ export interface SolveInput {
    * alone, so there may be none. Resolves when a command may be run.
    */
   readonly onWork?: (layers: readonly Layer[]) => Promise<void>;
+  /** Absent: caches of steps are this machine's. */
+  readonly cacheMounts?: CacheMounts;
   /** Absent: nothing is looked up, and nothing is kept. */
   readonly cache?: CacheInput;
   readonly signal: AbortSignal;

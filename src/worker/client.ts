@@ -134,6 +134,7 @@ export function createWorker(client: Client, host: HostReport): Worker {
       return createView(client, view);
     },
     unpackAhead: (layers, signal) => client.ask({ op: "unpackAhead", layers }, signal),
+    packCache: (key, options, signal) => client.ask({ op: "packCache", key, options }, signal),
     takeIndexes: () => client.ask({ op: "takeIndexes" }, never()),
     takeWarnings: () => client.ask({ op: "takeWarnings" }, never()),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),

@@ -54,6 +54,12 @@ export interface LayerHost extends AsyncDisposable {
   takeIndexes(): Promise<readonly { readonly diffId: DiffId; readonly file: string }[]>;
   /** What unpacking could not keep here since the last call (device nodes, some attributes), one line each, for people to read. */
   takeWarnings(): Promise<readonly string[]>;
+  /** All that a directory holds, as a layer; `undefined` where the driver cannot tell. Nothing may write to it meanwhile. */
+  packDirectory(
+    path: string,
+    options: SealOptions,
+    signal: AbortSignal,
+  ): Promise<SealedFiles | undefined>;
   /** Deletes a directory of a build that was killed, whoever owns what is in it. Absent is fine. */
   removeTree(path: string, signal: AbortSignal): Promise<void>;
 }

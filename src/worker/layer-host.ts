@@ -13,7 +13,8 @@ import { openLayerDirectories } from "./snapshot/layer-directories.js";
 import { openMountedLayers } from "./snapshot/mounted-layers.js";
 import { openOverlayRoot, unpackChain } from "./snapshot/overlay.js";
 import { openPlainRoot } from "./snapshot/plain.js";
-import type { SnapshotTools } from "./snapshot/tools.js";
+import { sealedFiles, sealTarget, type SnapshotTools } from "./snapshot/tools.js";
+import type { SealedFiles } from "./types.js";
 
 /** Runs in the worker's process, inside its namespaces. Disposing ends its threads; roots must be disposed before. */
 export function createLayerHost(options: LayerHostOptions): LayerHost {
@@ -53,6 +54,15 @@ export function createLayerHost(options: LayerHostOptions): LayerHost {
     },
     takeIndexes: () => Promise.resolve(tools.indexes.take()),
     takeWarnings: () => Promise.resolve(tools.warnings.take()),
+    async packDirectory(directory, sealing, signal): Promise<SealedFiles | undefined> {
+      mustBeOpen();
+      // Where roots cannot be entered, owners are known of roots alone.
+      if (options.driver === "proot" || options.driver === "in-place") return undefined;
+      const target = sealTarget(tools, sealing);
+      const job = { directory, probe: tools.stagingPath(".probe"), restored: [], target };
+      const sealed = await threads.run("seal-scan", job, signal);
+      return sealedFiles(sealed.layer, target);
+    },
     async removeTree(path, signal) {
       await threads.run("remove", { path }, signal);
     },

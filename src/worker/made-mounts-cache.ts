@@ -7,7 +7,7 @@ import { fillFromSeed, type SeedTools } from "./made-mounts-seed.js";
 import { chownMapped } from "./made-mounts-owner.js";
 import type { LockCalls } from "./linux/lock.js";
 import { removeTreeSync } from "./root-remove.js";
-import type { MadeMount } from "./types.js";
+import type { MadeMount, SealedFiles } from "./types.js";
 
 type CacheMount = Extract<MadeMount, { kind: "cache" }>;
 type Sharing = CacheMount["sharing"];
@@ -74,6 +74,19 @@ export async function leaseCaches(
     },
     [Symbol.asyncDispose]: release,
   };
+}
+
+/** What the cache holds, as a layer; `undefined` where there is none, or somebody is using it. @throws TsbuildError */
+export async function packCache(
+  key: string,
+  { cachesDirectory, locks }: Pick<CacheTools, "cachesDirectory" | "locks">,
+  pack: (directory: string) => Promise<SealedFiles | undefined>,
+): Promise<SealedFiles | undefined> {
+  if (!KEY.test(key)) throw new TsbuildError("INTERNAL", `tried to name a cache: "${key}"`);
+  const slot = `${cachesDirectory}/${key}/0`;
+  if (cachesDirectory === undefined || !isThere(slot)) return undefined;
+  using lock = tryLock(`${slot}.lock`, "exclusive", locks);
+  return lock === undefined ? undefined : await pack(slot);
 }
 
 function strictest(mounts: readonly CacheMount[]): Sharing {

@@ -60,6 +60,7 @@ export type Request =
   | { readonly op: "run"; readonly view: number; readonly spec: StepSpec }
   | { readonly op: "seal"; readonly view: number; readonly options: SealOptions }
   | { readonly op: "dispose"; readonly view: number }
+  | { readonly op: "packCache"; readonly key: string; readonly options: SealOptions }
   /** What trees of the store take, or their end: no worker has to be open. `reach` as for the probe. */
   | { readonly op: "measure"; readonly paths: readonly string[]; readonly reach?: string }
   | { readonly op: "remove"; readonly paths: readonly string[]; readonly reach?: string }
@@ -80,6 +81,7 @@ export interface Answers {
   readonly run: ExitStatus;
   readonly seal: SealedFiles;
   readonly dispose: undefined;
+  readonly packCache: SealedFiles | undefined;
   readonly measure: readonly DiskUsage[];
   readonly remove: undefined;
   readonly takeIndexes: readonly { readonly diffId: DiffId; readonly file: string }[];

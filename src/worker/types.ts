@@ -91,6 +91,15 @@ export interface Worker extends AsyncDisposable {
   unpackAhead?(layers: readonly LayerBlob[], signal: AbortSignal): Promise<void>;
   /** Index files that unpacking made on the way, once each, for the store to adopt. */
   takeIndexes(): Promise<readonly { readonly diffId: DiffId; readonly file: string }[]>;
+  /**
+   * What a cache of steps holds, as a layer; `undefined` where there is none of that key, where somebody is using it, or
+   * where the driver cannot tell. Absent: caches are never packed.
+   */
+  packCache?(
+    key: string,
+    options: SealOptions,
+    signal: AbortSignal,
+  ): Promise<SealedFiles | undefined>;
   /** What this host could not keep of the layers that were unpacked since the last call, one line each. */
   takeWarnings?(): Promise<readonly string[]>;
 }

@@ -51,6 +51,7 @@ test("--cache-from and --cache-to are read as buildx reads them", () => {
     "--cache-to=type=local,dest=/out,ignore-error=true",
     "--cache-to=type=inline",
   );
+  expect(optionsOf("--cache-mounts=example.com/m").cacheMounts).toBe("example.com/m");
   expect(cacheFrom).toEqual([
     { type: "registry", ref: "example.com/app:main" },
     { type: "registry", ref: "example.com/app:cache" },

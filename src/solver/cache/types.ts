@@ -72,7 +72,7 @@ export interface LayerRecord {
   /** The repository that has the blob, where the store may not. */
   readonly origin?: Reference;
   /** Where its bytes are besides; verified. */
-  readonly open?: Layer["open"];
+  readonly open?: NonNullable<Layer["open"]>;
 }
 
 /**
