@@ -1,3 +1,4 @@
+import { lstatSync } from "node:fs";
 import { readFile, statfs } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import { writeFileAtomic } from "../internal/atomic-file.js";
@@ -10,7 +11,7 @@ import {
   type StoreThing,
   type ThingState,
 } from "./contents.js";
-import { abandonedRemovals, abandonedTemporaries } from "./removals.js";
+import { abandonedRemovals, abandonedTemporaries, namesIn } from "./removals.js";
 import { listStaging, type LivingBuild } from "./staging.js";
 
 /** Does for the store what takes the ids of a namespace. */
@@ -204,13 +205,13 @@ async function readLedger(root: string): Promise<Ledger | undefined> {
   }
 }
 
-/** What the store takes, from two system calls. */
+/** What the store takes, without measuring it. */
 export interface Estimate {
   /** Milliseconds since 1970: when it was last measured. */
   readonly at: number;
   /** Bytes then. */
   readonly measured: number;
-  /** Bytes that it may have gained since: as much as its filesystem has. */
+  /** Bytes that it may have gained since: as much as its filesystem has, and at least what its new blobs have. */
   readonly growth: number;
 }
 
@@ -218,8 +219,21 @@ export interface Estimate {
 export async function estimateBytes(root: string): Promise<Estimate | undefined> {
   const ledger = await readLedger(root);
   if (ledger === undefined) return undefined;
-  const growth = Math.max(0, (await diskOf(root)).used - ledger.diskUsed);
+  const ofDisk = (await diskOf(root)).used - ledger.diskUsed;
+  // Others may have deleted as much meanwhile.
+  const growth = Math.max(ofDisk, newBlobs(root, ledger.at));
   return { at: ledger.at, measured: ledger.bytes, growth };
+}
+
+/** Bytes of blobs that came after that time. */
+function newBlobs(root: string, time: number): number {
+  const directory = join(root, "blobs", "sha256");
+  let sum = 0;
+  for (const name of namesIn(directory)) {
+    const found = lstatSync(join(directory, name), { throwIfNoEntry: false });
+    if (found !== undefined && found.birthtimeMs >= time) sum += found.size;
+  }
+  return sum;
 }
 
 /** Bytes of a filesystem. */

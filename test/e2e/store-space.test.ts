@@ -222,7 +222,7 @@ describeUnless([lacksTools("busybox"), lacksBuild()], "the store beside builds",
       join(context, "Dockerfile"),
       "FROM base\nRUN dd if=/dev/zero of=/z bs=1M count=20\n",
     );
-    const extra = ["--keep-storage=1m"];
+    const extra = ["--keep-storage=200k"];
     const outcome = await run(process.execPath, argsOf(context, store, extra), { env: env() });
     expectCode(outcome, 0);
     expect(outcome.stderr).toMatch(/freed .* of the store: \d+ things/);
