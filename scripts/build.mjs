@@ -88,7 +88,9 @@ const commonJs = {
 };
 // The command, and the processes and threads that are started by their path. CommonJS, one file each: Node starts in
 // half the time when it need not load that machinery, and the first process of a step is started for every RUN.
-const LAZY_OF_COMMAND = { undici: UNDICI, "fast-glob": namesAgain("fast-glob") };
+// An ES module's names would be names of what `default` is here: it has to stay the function itself.
+const AS_IT_IS = `module.exports = require("fast-glob");`;
+const LAZY_OF_COMMAND = { undici: UNDICI, "fast-glob": AS_IT_IS };
 await build({
   ...commonJs,
   entryPoints: ["src/cli/main.ts"],

@@ -1,5 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { errnoOf, messageOf, TsbuildError } from "../errors.js";
+import { errnoOf, messageOf } from "../errors.js";
 import { serveHash, type HashOrder } from "./root-hash.js";
 import type { RootFailure, RootReply, RootRequest } from "./root-jobs.js";
 
@@ -30,15 +30,21 @@ async function serve(port: NonNullable<typeof parentPort>): Promise<void> {
 }
 
 function failureOf(error: unknown): RootFailure {
-  const code = error instanceof TsbuildError ? error.code : errnoOf(error);
-  const hint = error instanceof TsbuildError ? error.hint : undefined;
+  const code = errnoOf(error);
   const stack = error instanceof Error ? error.stack : undefined;
+  const hint = hintOf(error);
   return {
     message: messageOf(error),
     ...(code === undefined ? {} : { code }),
     ...(hint === undefined ? {} : { hint }),
     ...(stack === undefined ? {} : { stack }),
   };
+}
+
+/** A {@link TsbuildError}'s, also of the copy of that class that the work's own file has. */
+function hintOf(error: unknown): string | undefined {
+  const hint: unknown = error instanceof Error && "hint" in error ? error.hint : undefined;
+  return typeof hint === "string" ? hint : undefined;
 }
 
 // An entry file: starting it is what it is for. Nobody imports it.
