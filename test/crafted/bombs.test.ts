@@ -154,7 +154,7 @@ ${command(small, ["--build-context", `small=oci-layout://${smallBase}`])} 2>&1`;
       expect(failed.stderr).toMatch(/free space .*--store/);
       expect(left.filter((path) => path.includes("/staging/"))).toEqual([]);
       for (const path of left.filter((one) => one.includes("/layers/")))
-        expect(path).toMatch(/\/layers\/[^/]+(\/[0-9a-f]{64})?$/);
+        expect(path).toMatch(/\/layers\/[^/]+(\/[0-9a-f]{64}(\.used)?)?$/);
       expectCode(outcome, 0);
     },
   );
