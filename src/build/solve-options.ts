@@ -58,7 +58,8 @@ function leavesNothingPacked(options: BuildOptions): boolean {
   const isFiles =
     outputs.length > 0 && outputs.every(({ type }) => type === "local" || type === "tar");
   const { registryCache, cacheTo = [] } = options;
-  const isSent = registryCache !== undefined || cacheTo.length > 0;
+  const isFilled = registryCache !== undefined && registryCache.push !== false;
+  const isSent = isFilled || cacheTo.length > 0;
   if (isSent && options.cache !== false) return false;
   return isFiles && destinations.length === 0 && asked.every((path) => path === undefined);
 }

@@ -69,7 +69,7 @@ function noCache({ one, many }: ParsedFlags): true | readonly string[] | undefin
 }
 
 /** Kaniko's flags. Without `--cache=true` there is no cache in a registry, whatever else is given, as there. @throws UsageError */
-function registryCache({ one }: ParsedFlags): RegistryCache | undefined {
+function registryCache({ one, many }: ParsedFlags): RegistryCache | undefined {
   if (one.get("cache") !== "true") return undefined;
   const repository = one.get("cache-repo");
   if (repository === undefined && one.get("no-push") === "true") {
@@ -79,7 +79,7 @@ function registryCache({ one }: ParsedFlags): RegistryCache | undefined {
         "name a --cache-repo, or write --no-push-cache",
       );
     }
-    return undefined;
+    if (!many.has("destination")) return undefined;
   }
   const given = {
     repository,

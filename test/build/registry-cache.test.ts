@@ -95,6 +95,14 @@ test("without leave to push nothing is put there", async () => {
   expect(registry.manifests.get("org/cache")?.size).toBe(2);
 });
 
+test("the cache of an image that is not pushed this time can be looked into", async () => {
+  const [{ build }, registry] = [await machines(), await memoryRegistry()];
+  const options = { destinations: [`${registry.host}/org/app:1`] };
+  await build("one", TEXT, { ...options, registryCache: {} });
+  const looking = { ...options, push: false, registryCache: { push: false } };
+  expect((await build("two", TEXT, looking)).cached).toHaveLength(2);
+});
+
 test("a repository that does not exist is asked for once", async () => {
   const [{ build }, registry] = [await machines(), await memoryRegistry()];
   const body = JSON.stringify({ errors: [{ code: "NAME_UNKNOWN", message: "unknown" }] });

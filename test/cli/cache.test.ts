@@ -37,6 +37,8 @@ test("Kaniko's flags are read as Kaniko reads them", () => {
 test("a build that pushes nothing has to say where its cache is", () => {
   expect(() => optionsOf("--cache", "--no-push")).toThrow("nothing says where layers are kept");
   expect(optionsOf("--cache", "--no-push", "--no-push-cache").registryCache).toBeUndefined();
+  const looking = optionsOf("--cache", "--no-push", "--no-push-cache", "--destination=a/b");
+  expect(looking.registryCache).toEqual({ push: false });
   expect(optionsOf("--cache", "--no-push", "--cache-repo=a/b").registryCache).toEqual({
     repository: "a/b",
   });

@@ -55,8 +55,10 @@ function placeOf(options: BuildOptions, repository: string | undefined): PlaceNa
       hint: "name a repository: its tags are the keys",
     });
   }
-  const { pushed, byDigest } = destinationsOf(options);
-  const [first] = [...pushed, ...byDigest];
+  const { names, pushed, byDigest } = destinationsOf(options);
+  // What is only looked into may belong to an image that is not pushed this time.
+  const others = options.registryCache?.push === false ? names : [];
+  const [first] = [...pushed, ...byDigest, ...others];
   if (first !== undefined) {
     const name = `${first.repository}/cache`;
     return { kind: "registry", reference: { registry: first.registry, repository: name } };
