@@ -45,6 +45,8 @@ async function main(options) {
 /** Answers all runs, those in `earlier` first. */
 async function measureAll(options, earlier = []) {
   const runs = [...earlier];
+  // Rounds go on where the earlier ones ended: what was not interleaved is not compared.
+  const first = 1 + Math.max(-1, ...earlier.map((run) => run.round));
   const user = options.ways.includes("user") ? await support.userWithSubIds() : undefined;
   const app = await lab.application(options.tsbuild ?? lab.top, user);
   const work = lab.workDirectory();
@@ -57,12 +59,12 @@ async function measureAll(options, earlier = []) {
     const files = await lab.prepare(sources, { ...services, ...options, work: work.path });
     const end = Date.now() + options.minutes * 60_000;
     const filled = new Set();
-    for (let round = 0; round < options.rounds; round++) {
+    for (let round = first; round < first + options.rounds; round++) {
       for (const source of sources) {
         // Another order each round: what one run leaves in the page cache favours no tool.
         for (const tool of tools.map((_, i) => tools[(i + round) % tools.length])) {
           if (Date.now() > end) continue;
-          const lane = { options, services, work: work.path, user, filled };
+          const lane = { options, services, work: work.path, user, filled, first };
           runs.push(...(await runSequence(source, files[source], tool, round, lane)));
         }
       }
@@ -116,7 +118,7 @@ function restore(from, context) {
   if (readFileSync(join(context, name), "utf8") !== text) writeFileSync(join(context, name), text);
 }
 
-async function buildOnce(build, files, tool, { options, services, work, round }) {
+async function buildOnce(build, files, tool, { options, services, work, round, first }) {
   const { registry, tap, traffic } = services;
   const log = join(work, "log");
   const argv = tool.command({
@@ -145,11 +147,14 @@ async function buildOnce(build, files, tool, { options, services, work, round })
     console.error(tail(log));
     return run;
   }
-  return { ...run, ...(await judge(build, files, { options, registry, work, round, tool })) };
+  return {
+    ...run,
+    ...(await judge(build, files, { options, registry, work, round, first, tool })),
+  };
 }
 
 /** What the registry has of the image: the size of its own layers, and whether anything in it is wrong. */
-async function judge(build, files, { options, registry, work, round, tool }) {
+async function judge(build, files, { options, registry, work, round, first, tool }) {
   const image = await inspect(registry.host, files.repository);
   const compressed = ownBytes(image, files.base);
   if (!options.verify) return { compressed };
@@ -161,7 +166,7 @@ async function judge(build, files, { options, registry, work, round, tool }) {
   });
   const large = build.workload === "W4" && !options.short;
   // Reading every file of an image takes as long as a build: once for each tool is enough.
-  const deep = round === 0 && (options.short || (!large && build.temperature !== "warm"));
+  const deep = round === first && (options.short || (!large && build.temperature !== "warm"));
   const where = { host: registry.host, repository: files.repository, dir: work, deep };
   try {
     await verify(image, expected, where);
