@@ -165,7 +165,7 @@ describe("the first word may say what to do", () => {
   test("--format is for check alone", () => {
     expect(parseFlags(["check", "--format=json"]).one.get("format")).toBe("json");
     expect(() => parseFlags(["--format=json"])).toThrow(
-      "--format belongs to tsbuild check and doctor",
+      "--format belongs to tsbuild check, doctor, explain, du, prune and store check",
     );
     expect(() => parseFlags(["check", "--format=xml"])).toThrow('--format cannot be "xml"');
   });
