@@ -12,6 +12,7 @@ import ctypes, json, os, resource, signal, subprocess, sys, time
 
 PR_SET_CHILD_SUBREAPER = 36
 ORPHANS_SECONDS = 10
+PREFIX = "tsbuild-bench-"
 
 
 def own_group(controller):
@@ -41,12 +42,23 @@ class Group:
         parent = own_group(controller)
         if parent is None:
             return
-        path = os.path.join(parent, f"tsbuild-bench-{os.getpid()}")
+        self.remove_stale(parent)
+        path = os.path.join(parent, f"{PREFIX}{os.getpid()}")
         try:
             os.mkdir(path)
         except OSError:
             return
         self.path = path
+
+    @staticmethod
+    def remove_stale(parent):
+        """Those of measurements that were killed; one with processes cannot be removed."""
+        for name in os.listdir(parent):
+            if name.startswith(PREFIX) and not os.path.exists(f"/proc/{name[len(PREFIX):]}"):
+                try:
+                    os.rmdir(os.path.join(parent, name))
+                except OSError:
+                    pass
 
     def has(self, name):
         return self.path is not None and os.path.exists(os.path.join(self.path, name))
