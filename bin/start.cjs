@@ -4,7 +4,7 @@
 "use strict";
 const { readFileSync } = require("node:fs");
 const { createRequire, wrap } = require("node:module");
-const { dirname } = require("node:path");
+const path = require("node:path");
 const { Script } = require("node:vm");
 
 const loaded = new Map();
@@ -28,7 +28,7 @@ exports.start = function start(file) {
       Object.assign(require, plain),
       module,
       file,
-      dirname(file),
+      path.dirname(file),
     );
   return module.exports;
 };

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-const { join } = require("node:path");
+const path = require("node:path");
 const { start } = require("./start.cjs");
 
-start(join(__dirname, "../dist/cli/main.cjs"));
+start(path.join(__dirname, "../dist/cli/main.cjs"));

@@ -4,7 +4,7 @@
 "use strict";
 const { readFileSync, renameSync, writeFileSync } = require("node:fs");
 const { createRequire, wrap } = require("node:module");
-const { basename, dirname } = require("node:path");
+const path = require("node:path");
 const { setFlagsFromString } = require("node:v8");
 const { Script } = require("node:vm");
 
@@ -13,7 +13,7 @@ const file = process.argv[1];
 // It throws away what has not run for a while, by the clock.
 setFlagsFromString("--no-flush-bytecode");
 // Not where the file is now: who uses the code says where it is.
-const filename = basename(file);
+const filename = path.basename(file);
 const script = new Script(wrap(readFileSync(file, "latin1")), { filename });
 process.on("exit", () => {
   // As those who use it have it.
@@ -25,4 +25,4 @@ process.on("exit", () => {
 const module_ = { exports: {} };
 script
   .runInThisContext()
-  .call(module_.exports, module_.exports, createRequire(file), module_, file, dirname(file));
+  .call(module_.exports, module_.exports, createRequire(file), module_, file, path.dirname(file));
