@@ -91,10 +91,18 @@ const commonJs = {
 // An ES module's names would be names of what `default` is here: it has to stay the function itself.
 const AS_IT_IS = `module.exports = require("fast-glob");`;
 const LAZY_OF_COMMAND = { undici: UNDICI, "fast-glob": AS_IT_IS };
+// An ES module, which require() does not take; it looks for its addon from where it lies itself.
+const ZSTD = {
+  stdin: { contents: `export * from "@cloudpss/zstd/napi";`, resolveDir: process.cwd() },
+  external: ["koffi"],
+  banner: {
+    js: `const __fileUrl = require("node:url").pathToFileURL(require.resolve("@cloudpss/zstd/napi")).href;`,
+  },
+};
 await build({
   ...commonJs,
   entryPoints: ["src/cli/main.ts"],
-  plugins: [beside(...Object.keys(LAZY_OF_COMMAND))],
+  plugins: [beside("zstd", ...Object.keys(LAZY_OF_COMMAND))],
 });
 for (const [name, contents] of Object.entries(LAZY_OF_COMMAND)) {
   const outfile = `${fresh}/cli/${name}.cjs`;
@@ -113,8 +121,16 @@ await build({
     "src/worker/root-work.ts",
   ],
   // A thread that hashes is started from the same file as the others, and needs none of their work.
-  plugins: [beside("root-work"), namesOfLazyPackages],
+  plugins: [beside("root-work", "zstd"), namesOfLazyPackages],
 });
+for (const directory of [".", "cli", "worker"]) {
+  await build({
+    ...commonJs,
+    ...ZSTD,
+    outfile: `${fresh}/${directory}/zstd.cjs`,
+    outdir: undefined,
+  });
+}
 
 rmSync("dist", { recursive: true, force: true });
 renameSync(fresh, "dist");
