@@ -10,7 +10,7 @@ export default defineConfig({
     pool: "forks",
     maxWorkers: 2,
     maxConcurrency: availableParallelism(), // tests of one file that run side by side: builds, each a process or two
-    testTimeout: 60_000,
+    testTimeout: 180_000, // a machine may have a third of the time that it seems to have
     hookTimeout: 300_000,
   },
 });
