@@ -60,7 +60,7 @@ async function onSmallDisk(what: string, options: string): Promise<unknown> {
 }
 
 test.for([
-  ["store", ["version"]],
+  ["store", ["usage.json", "version"]],
   ["layout", []],
   ["archive", []],
 ] as const)(
