@@ -139,6 +139,30 @@ describe("a step that copies", () => {
     expect((await build()).made).toEqual(["WORKDIR /v", "COPY src src"]);
   });
 
+  test.each(["", "--exclude=*.txt "])(
+    "knows an empty directory from a wildcard that finds nothing, with flags '%s'",
+    async (flags) => {
+      const line = `COPY ${flags}d* /to/`;
+      await write({ Dockerfile: `FROM scratch\n${line}\n` });
+      const exact = { reproducible: true };
+      const nothing = await build(exact);
+      await mkdir(join(context, "d"));
+      const empty = await build(exact);
+      expect(empty.made).toEqual([line]);
+      expect(empty.digest).not.toBe(nothing.digest);
+      expect(empty.digest).toBe((await build({ ...exact, cache: false })).digest);
+      await rm(join(context, "d"), { recursive: true });
+      expect(await build(exact)).toMatchObject({ made: [], digest: nothing.digest });
+    },
+  );
+
+  test("fails where an empty directory comes to stand beside the file that was copied", async () => {
+    await write({ Dockerfile: "FROM scratch\nCOPY d* /to\n", d1: "a file" });
+    await build();
+    await mkdir(join(context, "d2"));
+    await expect(build()).rejects.toThrow("cannot copy to non-directory: /to");
+  });
+
   test("does not mind what is said of the image between the steps", async () => {
     await build();
     await write({

@@ -34,7 +34,23 @@ export async function digestItems(
   const whole = exclude.length === 0 ? await digestDirectories(items, options) : undefined;
   if (whole !== undefined) return { digest: whole, files };
   const found = await digestFiles(selectFiles(items, exclude), options);
-  return { digest: found.digest, files: () => Promise.resolve(found.files) };
+  const digest = createHash("sha256")
+    .update(`${shapeOf(items)} ${found.digest}`)
+    .digest("hex");
+  return { digest, files: () => Promise.resolve(found.files) };
+}
+
+/**
+ * What an item does though it has no file: the first one makes the destination, an empty directory wants that to be one.
+ * A wildcard that finds nothing does neither. Without how many stand in a row, since files are seen anyway.
+ */
+function shapeOf(items: readonly CopyItem[]): string {
+  let shape = "";
+  for (const item of items) {
+    const kind = item.kind === "archive" ? "file" : selectItem(item, undefined).kind;
+    if (!shape.endsWith(kind)) shape += ` ${kind}`;
+  }
+  return shape;
 }
 
 /** Directories as a whole, where their source knows a way; `undefined` where one does not. */
