@@ -225,7 +225,7 @@ describeUnless(lacks, "the executor image", () => {
       expectCode(outcome, 0);
     });
 
-    test.runIf(process.env["TSBUILD_TEST_FULL"] === "1")(
+    test(
       "builds itself again, to the same layers",
       async () => {
         const mounts = {
