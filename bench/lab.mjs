@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { loadTypeScript } from "../scripts/load-ts.mjs";
 import { pushBases } from "./bases.mjs";
+import { environment } from "./calibrate.mjs";
 import { inspect } from "./images.mjs";
 import { startTap } from "./tap.mjs";
 import { dockerfileOf, writeContext } from "./workloads/generate.mjs";
@@ -84,6 +85,7 @@ export async function measure(argv, log, { memoryMax } = {}) {
   const script = join(top, "bench/measure.py");
   const outcome = await support.run(python, [script, ...limit, log, ...argv], {
     timeoutMs: 3_600_000,
+    env: environment(),
   });
   if (outcome.code !== 0) throw new Error(outcome.stderr);
   return JSON.parse(outcome.stdout);

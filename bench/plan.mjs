@@ -1,21 +1,14 @@
 // What is built in which order. One sequence belongs to one workload's files and one tool: the state that the first build
-// leaves is what the next ones find.
-
-/** Workloads by the files that they build: W8 is W7 again, W9 is W7 after a change. */
-export const SOURCES = ["W1", "W2", "W3", "W4", "W5", "W6", "W7"];
+// leaves is what the next ones find. W8 is W7's files again, W9 is W7's after a change.
 
 /** What a cache answers for is W8 where the files are W7's. */
 function whenCached(source) {
   return source === "W7" ? "W8" : source;
 }
 
-/** The files that these workloads need. */
+/** The files that these workloads need, in the order in which they were named. */
 export function sourcesOf(workloads) {
-  return SOURCES.filter(
-    (source) =>
-      workloads.includes(source) ||
-      (source === "W7" && (workloads.includes("W8") || workloads.includes("W9"))),
-  );
+  return [...new Set(workloads.map((name) => (name === "W8" || name === "W9" ? "W7" : name)))];
 }
 
 /**

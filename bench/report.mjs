@@ -1,5 +1,11 @@
 // Runs to tables: medians over rounds, and ratios to the fastest peer of the same round.
-const GROUPS = { root: "root", user: "an ordinary user" };
+/** Who builds, in the words of a heading. */
+export const GROUPS = { root: "root", user: "an ordinary user" };
+
+/** Whether a run ended well, and with the image that was asked for. */
+export function isGood(run) {
+  return run.code === 0 && run.wrong === undefined;
+}
 
 /**
  * One row for each tool in each workload and temperature. `wallRatio` and `cpuRatio` are medians over the rounds of this
@@ -8,7 +14,7 @@ const GROUPS = { root: "root", user: "an ordinary user" };
 export function summarise(runs) {
   const rows = new Map();
   for (const run of runs) {
-    if (run.code !== 0 || run.wrong !== undefined) continue;
+    if (!isGood(run)) continue;
     const key = [run.group, run.workload, run.temperature, run.tool].join("\n");
     rows.set(key, [...(rows.get(key) ?? []), run]);
   }
@@ -47,7 +53,7 @@ function ratioToPeers(own, runs, key) {
     const peers = runs.filter(
       (other) =>
         other.peer &&
-        other.code === 0 &&
+        isGood(other) &&
         other.tool !== run.tool &&
         ["group", "workload", "temperature", "round"].every((name) => other[name] === run[name]),
     );
@@ -81,11 +87,13 @@ const COLUMNS = [
   ["rounds", (row) => String(row.rounds)],
 ];
 
-function seconds(value) {
-  return fixed(value, value < 1 ? 3 : 2);
+/** As a table shows it; "-" where there is none. */
+export function seconds(value) {
+  return fixed(value, value < 10 ? 2 : 1);
 }
 
-function fixed(value, digits) {
+/** The same for other numbers. */
+export function fixed(value, digits) {
   return value === undefined || Number.isNaN(value) ? "-" : value.toFixed(digits);
 }
 
@@ -99,7 +107,8 @@ function tables(runs) {
     .filter((table) => table.rows.length > 0);
 }
 
-const TEMPERATURE_ORDER = ["cold", "warm", "cached", "registry-cache"];
+/** The order of a table's rows. */
+export const TEMPERATURE_ORDER = ["cold", "warm", "cached", "registry-cache"];
 
 function order(row) {
   return `${row.workload} ${TEMPERATURE_ORDER.indexOf(row.temperature)} ${row.peer ? 1 : 0}`;
@@ -119,7 +128,7 @@ export function plainTables(runs) {
   return lines.join("\n");
 }
 
-/** For docs/performance.md. */
+/** Every figure, for docs/performance.md. */
 export function markdownTables(runs) {
   const parts = [];
   for (const { group, rows } of tables(runs)) {

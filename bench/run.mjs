@@ -3,15 +3,17 @@
 //   npm run build && npm run bench -- [--workloads W1,W6] [--rounds 3] …      (--help lists the options)
 //
 // Wants root, python3, skopeo, mmdebstrap and Debian's docker-registry.
-import { chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { calibrate } from "./calibrate.mjs";
 import { chart } from "./chart.mjs";
 import { expectation, inspect, ownBytes, verify } from "./images.mjs";
 import * as lab from "./lab.mjs";
 import { describeMachine } from "./machine.mjs";
 import { parseOptions, USAGE } from "./options.mjs";
 import { sequence, sourcesOf } from "./plan.mjs";
-import { markdownTables, plainTables } from "./report.mjs";
+import { isGood, plainTables } from "./report.mjs";
+import { markdownReport, replaceBetweenMarkers } from "./summary.mjs";
 import { findTools, label, tail } from "./tools.mjs";
 import { changeOneSource } from "./workloads/generate.mjs";
 
@@ -26,16 +28,19 @@ async function main(options) {
   const earlier =
     (options.append || options.report) && existsSync(options.json)
       ? JSON.parse(readFileSync(options.json, "utf8"))
-      : undefined;
-  const { machine, runs } = options.report ? earlier : await measureAll(options, earlier?.runs);
-  console.log(plainTables(runs));
-  const result = { machine, runs };
-  if (options.json !== undefined && !options.report) {
-    writeFileSync(options.json, `${JSON.stringify(result, null, 1)}\n`);
+      : { runs: [] };
+  if (options.report && earlier.machine === undefined) {
+    throw new Error(`${options.json}: no runs were kept there`);
   }
-  if (options.markdown !== undefined) writeFileSync(options.markdown, markdownTables(runs));
-  if (options.svg !== undefined) writeFileSync(options.svg, chart(runs, machine));
-  const bad = runs.filter((run) => run.code !== 0 || run.wrong !== undefined);
+  const result = options.report ? earlier : await measureAll(options, earlier);
+  console.log(plainTables(result.runs));
+  if (options.markdown !== undefined) writeFileSync(options.markdown, markdownReport(result));
+  if (options.markdownInto !== undefined) {
+    const page = readFileSync(options.markdownInto, "utf8");
+    writeFileSync(options.markdownInto, replaceBetweenMarkers(page, markdownReport(result)));
+  }
+  if (options.svg !== undefined) writeFileSync(options.svg, chart(result));
+  const bad = result.runs.filter((run) => !isGood(run));
   for (const run of bad) {
     console.error(`${run.workload} ${run.temperature} ${run.tool}: ${run.wrong ?? "failed"}`);
   }
@@ -43,10 +48,12 @@ async function main(options) {
 }
 
 /** Answers all runs, those in `earlier` first. */
-async function measureAll(options, earlier = []) {
-  const runs = [...earlier];
+async function measureAll(options, earlier) {
+  const result = { machine: earlier.machine, calibrations: [...(earlier.calibrations ?? [])] };
+  result.runs = [...earlier.runs];
   // Rounds go on where the earlier ones ended: what was not interleaved is not compared.
-  const first = 1 + Math.max(-1, ...earlier.map((run) => run.round));
+  const last = Math.max(-1, ...earlier.runs.map((run) => run.round));
+  const first = options.resume && last >= 0 ? last : last + 1;
   const user = options.ways.includes("user") ? await support.userWithSubIds() : undefined;
   const app = await lab.application(options.tsbuild ?? lab.top, user);
   const work = lab.workDirectory();
@@ -55,21 +62,16 @@ async function measureAll(options, earlier = []) {
     const { tools, skipped } = await findTools(support, { ...options, app, user });
     for (const tool of tools) console.log(`${label(tool)} (${tool.group}): ${tool.version}`);
     for (const line of skipped) console.log(`without ${line}`);
+    result.machine = describeMachine(tools, earlier.machine);
     const sources = sourcesOf(options.workloads);
     const files = await lab.prepare(sources, { ...services, ...options, work: work.path });
-    const end = Date.now() + options.minutes * 60_000;
-    const filled = new Set();
+    const clock = startClock(options.minutes);
+    const lane = { options, services, work: work.path, user, filled: new Set(), first, clock };
     for (let round = first; round < first + options.rounds; round++) {
-      for (const source of sources) {
-        // Another order each round: what one run leaves in the page cache favours no tool.
-        for (const tool of tools.map((_, i) => tools[(i + round) % tools.length])) {
-          if (Date.now() > end) continue;
-          const lane = { options, services, work: work.path, user, filled, first };
-          runs.push(...(await runSequence(source, files[source], tool, round, lane)));
-        }
-      }
+      await measureRound(round, { result, tools, sources, files, lane });
     }
-    return { machine: describeMachine(tools), runs };
+    keep(options.json, result);
+    return result;
   } finally {
     await services[Symbol.asyncDispose]();
     await work[Symbol.asyncDispose]();
@@ -77,8 +79,55 @@ async function measureAll(options, earlier = []) {
   }
 }
 
+/** Ends after so many minutes, or when this process is told to end. */
+function startClock(minutes) {
+  const began = Date.now();
+  let end = began + minutes * 60_000;
+  for (const name of ["SIGINT", "SIGTERM"]) {
+    process.once(name, () => {
+      console.log(`${name}: no build is begun any more`);
+      end = 0;
+    });
+  }
+  return { isOver: () => Date.now() > end, seconds: () => (Date.now() - began) / 1_000 };
+}
+
+async function measureRound(round, { result, tools, sources, files, lane }) {
+  const { options, clock } = lane;
+  const missed = [];
+  let isCalibrated = false;
+  for (const source of sources) {
+    // Another order each round: what one run leaves in the page cache favours no tool.
+    for (const tool of tools.map((_, i) => tools[(i + round) % tools.length])) {
+      const wanted = sequence(source, tool, options).filter((build) => build.measured);
+      const isOfIt = (run) =>
+        run.round === round &&
+        run.tool === label(tool) &&
+        run.group === tool.group &&
+        wanted.some((one) => one.workload === run.workload && one.temperature === run.temperature);
+      if (result.runs.filter((run) => isOfIt(run) && isGood(run)).length >= wanted.length) continue;
+      if (clock.isOver()) {
+        missed.push(`${source} ${label(tool)}`);
+        continue;
+      }
+      if (!isCalibrated) result.calibrations.push({ round, ...calibrate(lane.work) });
+      isCalibrated = true;
+      const runs = await runSequence(source, files[source], tool, round, lane);
+      result.runs = [...result.runs.filter((run) => !isOfIt(run)), ...runs];
+      keep(options.json, result);
+    }
+  }
+  if (missed.length > 0) console.log(`round ${round}, no time for: ${missed.join(", ")}`);
+}
+
+function keep(path, result) {
+  if (path === undefined) return;
+  writeFileSync(`${path}.new`, `${JSON.stringify(result, null, 1)}\n`);
+  renameSync(`${path}.new`, path);
+}
+
 async function runSequence(source, files, tool, round, lane) {
-  const { options, work, user, filled } = lane;
+  const { options, work, user, filled, clock } = lane;
   const name = `${source}-${label(tool).replaceAll(" ", "-")}-${tool.group}`;
   const builds = sequence(source, tool, { ...options, filled: filled.has(name) });
   const context =
@@ -87,6 +136,10 @@ async function runSequence(source, files, tool, round, lane) {
   const runs = [];
   try {
     for (const [i, build] of builds.entries()) {
+      if (clock.isOver()) {
+        console.log(`round ${round}, no time for the rest of ${source} ${label(tool)}`);
+        break;
+      }
       if (build.fresh) await freshState(state, tool, user);
       if (build.change) changeOneSource(context, `${label(tool)} ${round}`);
       else if (source === "W7") restore(files.context, context);
@@ -95,7 +148,7 @@ async function runSequence(source, files, tool, round, lane) {
         ...lane,
         round,
       });
-      if (build.measured) runs.push(run);
+      if (build.measured || run.code !== 0) runs.push(run);
       if (run.code !== 0) break;
       if (build.cacheRepo && !build.measured) filled.add(name);
     }
@@ -118,7 +171,7 @@ function restore(from, context) {
   if (readFileSync(join(context, name), "utf8") !== text) writeFileSync(join(context, name), text);
 }
 
-async function buildOnce(build, files, tool, { options, services, work, round, first }) {
+async function buildOnce(build, files, tool, { options, services, work, round, first, clock }) {
   const { registry, tap, traffic } = services;
   const log = join(work, "log");
   const argv = tool.command({
@@ -142,7 +195,7 @@ async function buildOnce(build, files, tool, { options, services, work, round, f
     ...result,
     ...Object.fromEntries(Object.keys(after).map((key) => [key, after[key] - before[key]])),
   };
-  progress(build, run);
+  progress(build, run, clock);
   if (run.code !== 0) {
     console.error(tail(log));
     return run;
@@ -155,20 +208,21 @@ async function buildOnce(build, files, tool, { options, services, work, round, f
 
 /** What the registry has of the image: the size of its own layers, and whether anything in it is wrong. */
 async function judge(build, files, { options, registry, work, round, first, tool }) {
-  const image = await inspect(registry.host, files.repository);
-  const compressed = ownBytes(image, files.base);
-  if (!options.verify) return { compressed };
-  const expected = expectation(build.workload, {
-    context: files.context,
-    base: files.base,
-    short: options.short,
-    round: `${label(tool)} ${round}`,
-  });
-  const large = build.workload === "W4" && !options.short;
-  // Reading every file of an image takes as long as a build: once for each tool is enough.
-  const deep = round === first && (options.short || (!large && build.temperature !== "warm"));
-  const where = { host: registry.host, repository: files.repository, dir: work, deep };
+  let compressed;
   try {
+    const image = await inspect(registry.host, files.repository);
+    compressed = ownBytes(image, files.base);
+    if (!options.verify) return { compressed };
+    const expected = expectation(build.workload, {
+      context: files.context,
+      base: files.base,
+      short: options.short,
+      round: `${label(tool)} ${round}`,
+    });
+    const large = build.workload === "W4" && !options.short;
+    // Reading every file of an image takes as long as a build: once for each tool is enough.
+    const deep = round === first && (options.short || (!large && build.temperature !== "warm"));
+    const where = { host: registry.host, repository: files.repository, dir: work, deep };
     await verify(image, expected, where);
     return { compressed };
   } catch (error) {
@@ -176,10 +230,11 @@ async function judge(build, files, { options, registry, work, round, first, tool
   }
 }
 
-function progress(build, { tool, round, code, wall, cpu }) {
+function progress(build, { tool, round, code, wall, cpu }, clock) {
   const what = build.measured ? "" : " (prepares)";
   const figures = `${wall.toFixed(2)} s wall, ${cpu.toFixed(2)} s CPU`;
+  const at = `${String(Math.round(clock.seconds())).padStart(5)} s, round ${round}`;
   console.log(
-    `round ${round}: ${build.workload} ${build.temperature} ${tool}${what}: ${code === 0 ? figures : `ended with ${code}`}`,
+    `${at}: ${build.workload} ${build.temperature} ${tool}${what}: ${code === 0 ? figures : `ended with ${code}`}`,
   );
 }

@@ -40,6 +40,14 @@ export function changedSource(round) {
   return `exports.v42 = 42; // round ${round}\n`;
 }
 
+/** How many `RUN` W2 has. */
+export const W2_STEPS = 20;
+
+/** What the shell does in the i-th of them, in the directories `srv` and `etc` of `root`. */
+export function stepCommand(i, root = "") {
+  return `mkdir -p ${root}/srv/step${i} && for j in 1 2 3; do echo "step ${i} file $j" > ${root}/srv/step${i}/f$j; done && echo ${i} >> ${root}/etc/steps`;
+}
+
 const CONTEXTS = {
   W3: manyFiles,
   W4: (dir, short) => writeMixed(join(dir, "data"), short ? 1 : 128),
@@ -52,11 +60,7 @@ const DOCKERFILES = {
   W1: (from) =>
     `FROM ${from}/busybox:latest\nRUN echo hello > /hello.txt\nENV A=1 B=two\nCMD ["cat", "/hello.txt"]\n`,
   W2: (from) => {
-    const steps = Array.from(
-      { length: 20 },
-      (_, i) =>
-        `RUN mkdir -p /srv/step${i} && for j in 1 2 3; do echo "step ${i} file $j" > /srv/step${i}/f$j; done && echo ${i} >> /etc/steps\n`,
-    );
+    const steps = Array.from({ length: W2_STEPS }, (_, i) => `RUN ${stepCommand(i)}\n`);
     return `FROM ${from}/debian:full\n${steps.join("")}CMD ["cat", "/etc/steps"]\n`;
   },
   W3: (from) =>

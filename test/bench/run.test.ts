@@ -1,9 +1,9 @@
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { lacksRoot, lacksTools, run, tempDir } from "../support/tools.js";
 
-const TOP = join(import.meta.dirname, "../..");
+const SCRIPT = join(import.meta.dirname, "../../bench/run.mjs");
 const lacks =
   lacksRoot() ?? lacksTools("buildah", "docker-registry", "skopeo", "newuidmap", "busybox");
 
@@ -12,6 +12,7 @@ interface Run {
   readonly temperature: string;
   readonly tool: string;
   readonly group: string;
+  readonly round: number;
   readonly code: number;
   readonly wrong?: string;
   readonly wall: number;
@@ -22,16 +23,20 @@ interface Run {
   readonly blobs: number;
 }
 
+interface Kept {
+  readonly calibrations: readonly { readonly round: number; readonly nodeStart: number }[];
+  readonly runs: readonly Run[];
+}
+
 async function bench(words: readonly string[]): Promise<readonly Run[]> {
   await using dir = await tempDir();
   const json = join(dir.path, "runs.json");
   const svg = join(dir.path, "chart.svg");
-  const script = join(TOP, "bench/run.mjs");
-  const argv = [script, "--short", "--json", json, "--svg", svg, ...words];
+  const argv = [SCRIPT, "--short", "--json", json, "--svg", svg, ...words];
   const { code, stdout, stderr } = await run(process.execPath, argv);
   expect(code, `${stdout}\n${stderr}`).toBe(0);
   expect(await readFile(svg, "utf8")).toMatch(/^<svg [^]*cold[^]*<\/svg>\n$/);
-  const { runs }: { readonly runs: readonly Run[] } = JSON.parse(await readFile(json, "utf8"));
+  const { runs }: Kept = JSON.parse(await readFile(json, "utf8"));
   return runs;
 }
 
@@ -77,9 +82,48 @@ describe(`the benchmark${lacks === undefined ? "" : ` (skipped: ${lacks})`}`, ()
     },
   );
 
+  it.skipIf(lacks !== undefined)(
+    "goes on where an earlier run has ended, and measures nothing twice",
+    { timeout: 600_000 },
+    async () => {
+      await using dir = await tempDir();
+      const json = join(dir.path, "runs.json");
+      const words = [
+        "--short",
+        "--workloads=W1",
+        "--temperatures=cold,cached",
+        "--ways=root-unpacked",
+        "--peers=",
+        "--continue",
+        "--json",
+        json,
+      ];
+      const measure = async (...more: readonly string[]): Promise<Kept> => {
+        const { code, stdout, stderr } = await run(process.execPath, [SCRIPT, ...words, ...more]);
+        expect(code, `${stdout}\n${stderr}`).toBe(0);
+        return JSON.parse(await readFile(json, "utf8")) as Kept;
+      };
+      const noTime = await measure("--minutes=0.00001");
+      expect(noTime).toMatchObject({ runs: [], calibrations: [] });
+
+      const whole = await measure();
+      expect(whole.runs.map(({ temperature }) => temperature)).toEqual(["cold", "cached"]);
+      expect(whole.calibrations).toMatchObject([{ round: 0 }]);
+      expect(whole.calibrations[0]?.nodeStart).toBeGreaterThan(0);
+      expect(await measure()).toEqual(whole);
+
+      await writeFile(json, JSON.stringify({ ...whole, runs: whole.runs.slice(0, 1) }));
+      const again = await measure();
+      expect(again.runs.map(({ temperature, round }) => [temperature, round])).toEqual([
+        ["cold", 0],
+        ["cached", 0],
+      ]);
+      expect(again.calibrations).toHaveLength(2);
+    },
+  );
+
   it("says what is wrong with its own options", async () => {
-    const script = join(TOP, "bench/run.mjs");
-    const { code, stderr } = await run(process.execPath, [script, "--workloads=W1,W77"]);
+    const { code, stderr } = await run(process.execPath, [SCRIPT, "--workloads=W1,W77"]);
     expect(code).not.toBe(0);
     expect(stderr).toContain("--workloads: W77 is none of W1,W2");
   });
