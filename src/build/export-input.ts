@@ -1,6 +1,7 @@
 import { TsbuildError } from "../errors.js";
 import type { Layer } from "../oci/types.js";
 import type { Registry } from "../registry/types.js";
+import type { LayerFaults } from "../solver/layer-faults.js";
 import type { Emit } from "../solver/types.js";
 import type { Store } from "../store/types.js";
 
@@ -10,23 +11,30 @@ export interface PushInput {
   readonly store: Store;
   readonly emit: Emit;
   readonly signal: AbortSignal;
+  /** Hears of layers that cannot be read. */
+  readonly faults?: LayerFaults;
 }
 
 /** A layer's bytes: from the store, or from where the base came. */
 export function layerOpener(
   layer: Layer,
-  { store, registry, signal: whole }: Omit<PushInput, "emit">,
+  { store, registry, signal: whole, faults }: Omit<PushInput, "emit">,
 ): (signal?: AbortSignal) => AsyncIterable<Uint8Array> {
   return async function* (signal = whole) {
     const { descriptor, origin } = layer;
-    if ((await store.stat(descriptor.digest)) !== undefined) {
-      yield* store.get(descriptor.digest, signal);
-    } else if (layer.open !== undefined) {
-      yield* layer.open(signal);
-    } else if (origin !== undefined) {
-      yield* registry.blob(origin, descriptor, { signal });
-    } else {
-      throw new TsbuildError("STORE_FAILED", `layer ${descriptor.digest} is gone from the store`);
+    const { digest } = descriptor;
+    const isHere = (await store.stat(digest)) !== undefined;
+    try {
+      if (isHere) yield* store.get(digest, signal);
+      else if (layer.open !== undefined) yield* layer.open(signal);
+      else if (origin !== undefined) yield* registry.blob(origin, descriptor, { signal });
+      else throw new TsbuildError("STORE_FAILED", `layer ${digest} is gone from the store`);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const isElsewhere = layer.open !== undefined || origin !== undefined;
+      if (isHere || !isElsewhere) faults?.damagedHere(digest, error);
+      else faults?.unreadable(digest, error);
+      throw error;
     }
   };
 }

@@ -2,6 +2,7 @@ import type { RemoteSources } from "../context/types.js";
 import { parseDockerfile, planStages } from "../dockerfile/index.js";
 import type { Dockerfile, StagePlan } from "../dockerfile/types.js";
 import type { Registry } from "../registry/types.js";
+import type { LayerFaults } from "../solver/layer-faults.js";
 import type { Emit, NamedContext, SolveInput, SolveOptions } from "../solver/types.js";
 import { openStore } from "../store/index.js";
 import { openCache, type OpenCache } from "./cache.js";
@@ -72,9 +73,10 @@ export interface OpenBuild {
 export async function openBuild(
   options: BuildOptions,
   { dockerfile, path, plans, context: main, contexts, secret, agents, remote }: Planned,
-  { registry, cleanup, emit, signal, whole }: OpenInput,
+  { registry, cleanup, emit, signal, whole, faults }: OpenInput,
 ): Promise<OpenBuild> {
   const environment = options.environment ?? {};
+  const hearing = faults === undefined ? {} : { faults };
   const isDated = plans.every((one) => one.options.sourceDateEpoch !== undefined);
   if (options.rewriteTimestamp === true && !isDated) {
     emit({ type: "notice", message: "rewrite-timestamp does nothing without a SOURCE_DATE_EPOCH" });
@@ -94,7 +96,7 @@ export async function openBuild(
     emit,
     signal,
   });
-  const uploads = cleanup.use(new Uploads({ registry, store, emit, signal: whole }));
+  const uploads = cleanup.use(new Uploads({ registry, store, emit, ...hearing, signal: whole }));
   const opening = { context: main.directory, store, registry, uploads, worker, cleanup, emit };
   const cache = await openCache(options, { ...opening, signal: whole });
   const mounts = openCacheMounts(options, { ...opening, signal: whole });
@@ -111,6 +113,7 @@ export async function openBuild(
     worker,
     ...(cache === undefined ? {} : { cache: cache.input }),
     ...(mounts === undefined ? {} : { cacheMounts: mounts }),
+    ...hearing,
     signal,
   };
   return { shared, uploads, cache, mounts };
@@ -120,6 +123,7 @@ export interface OpenInput {
   readonly registry: Registry;
   readonly cleanup: Cleanup;
   readonly emit: Emit;
+  readonly faults?: LayerFaults;
   /** Ends the work. */
   readonly signal: AbortSignal;
   /** Ends also what goes on when the work was refused. */

@@ -1,7 +1,9 @@
 import type { Image } from "../oci/types.js";
 import { solve } from "../solver/solve.js";
 import { createdAt } from "../solver/state.js";
+import { LayerFaults } from "../solver/layer-faults.js";
 import type { Emit } from "../solver/types.js";
+import { saidOnce, withGoodLayers } from "./begin-again.js";
 import { Cleanup } from "./cleanup.js";
 import { ContextFetcher } from "./contexts-fetch.js";
 import { destinationsOf } from "./destinations.js";
@@ -36,31 +38,38 @@ export async function runBuild(
   const index = makesIndex(options, plans.length);
   const annotations = readAnnotations(options.annotations ?? {}, platforms, index);
 
-  const opening = { registry, cleanup, emit, signal: permission.signal, whole: signal };
+  const faults = new LayerFaults();
+  const opening = { registry, cleanup, emit, faults, signal: permission.signal, whole: signal };
   const { shared, uploads, cache, mounts } = await openBuild(options, planned, opening);
   const { store } = shared;
   const onWork = earlyUploads(options, repositories, permission, uploads);
   const [first] = plans;
   const created = first && createdAt(first.options);
-  const sending = { registry, store, uploads, emit, signal };
+  const sending = { registry, store, uploads, emit, signal, faults };
   const fields = cache && ((image: Image) => cache.fields(image, created));
   const exporting = { ...sending, options, destinations, annotations, created, fields };
+  const solving = saidOnce(emit);
   const work = async (): Promise<BuildResult> => {
+    solving.begin();
+    const common = { ...shared, emit: solving.emit, onWork };
+    const images = await solve(common, plans).catch((error: unknown) => {
+      throw permission.reason(error);
+    });
+    await permission.settled();
+    const exported = await exportImages(images, exporting);
+    await cache?.write(images);
+    await mounts?.write();
+    return exported;
+  };
+  const building = async (): Promise<BuildResult> => {
     try {
-      const images = await solve({ ...shared, emit, onWork }, plans).catch((error: unknown) => {
-        throw permission.reason(error);
-      });
-      await permission.settled();
-      const exported = await exportImages(images, exporting);
-      await cache?.write(images);
-      await mounts?.write();
-      return exported;
+      return await withGoodLayers(work, { faults, emit, signal });
     } finally {
       // Steps that succeeded are of use to the next build, also when another one failed.
       await cache?.settled();
     }
   };
-  const result = await work();
+  const result = await building();
   const began = Date.now() - (performance.now() - started);
   await boundStore(store, keepStorage, { began, emit, signal });
   emit({ type: "done", image: result.image, ms: performance.now() - started });

@@ -18,6 +18,7 @@ import type { Image, Layer } from "../oci/types.js";
 import type { Registry } from "../registry/types.js";
 import type { Store } from "../store/types.js";
 import type { LayerBlob } from "../worker/types.js";
+import type { LayerFaults } from "./layer-faults.js";
 import type { Emit, ImageContents } from "./types.js";
 
 export interface LayersInput {
@@ -25,6 +26,7 @@ export interface LayersInput {
   readonly registry: Registry;
   readonly signal: AbortSignal;
   readonly emit: Emit;
+  readonly faults?: LayerFaults;
 }
 
 /**
@@ -55,22 +57,64 @@ export class Layers {
     const { store, registry, signal, emit } = this.#input;
     const { descriptor, origin } = layer;
     if ((await store.stat(descriptor.digest)) !== undefined) return;
-    if (layer.open !== undefined) {
-      await store.put(layer.open(signal), descriptor, signal);
-      return;
-    }
-    if (origin === undefined) {
-      throw new TsbuildError("STORE_FAILED", `layer ${descriptor.digest} is gone from the store`, {
-        hint: "something deleted it during the build; build again",
-      });
-    }
+    if (layer.open !== undefined) return this.#put(layer, layer.open(signal));
+    if (origin === undefined) throw this.#gone(descriptor.digest);
     const id = `${formatRepository(origin)}@${descriptor.digest}`;
     let bytes = 0;
     const onBytes = (more: number): void => {
       bytes += more;
       emit({ type: "transfer", id, direction: "pull", bytes, total: descriptor.size });
     };
-    await store.put(registry.blob(origin, descriptor, { signal, onBytes }), descriptor, signal);
+    return this.#put(layer, registry.blob(origin, descriptor, { signal, onBytes }));
+  }
+
+  #gone(digest: Digest): TsbuildError {
+    const gone = new TsbuildError("STORE_FAILED", `layer ${digest} is gone from the store`, {
+      hint: "something deleted it during the build; build again",
+    });
+    this.#input.faults?.damagedHere(digest, gone);
+    return gone;
+  }
+
+  async #put({ descriptor }: Layer, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    const { store, signal, faults } = this.#input;
+    let isFault = false;
+    const watched = async function* (): AsyncGenerator<Uint8Array> {
+      try {
+        yield* bytes;
+      } catch (error) {
+        isFault = true;
+        throw error;
+      }
+    };
+    try {
+      await store.put(watched(), descriptor, signal);
+    } catch (error) {
+      if (isFault && !signal.aborted) faults?.unreadable(descriptor.digest, error);
+      throw error;
+    }
+  }
+
+  /**
+   * Work on blobs that the store has. Where it fails for one that is damaged there, that is noted; the store has removed it.
+   */
+  async reading<T>(layers: readonly Layer[], work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      await this.#examine(layers, error);
+      throw error;
+    }
+  }
+
+  async #examine(layers: readonly Layer[], error: unknown): Promise<void> {
+    const { store, signal, faults } = this.#input;
+    if (faults === undefined || signal.aborted) return;
+    if (!(error instanceof TsbuildError) || error.code !== "STORE_FAILED") return;
+    for (const { descriptor } of layers) {
+      const { digest } = descriptor;
+      if (!(await isWhole(store.get(digest, signal)))) faults.damagedHere(digest, error);
+    }
   }
 
   /** Whether the index is known without reading the layer. */
@@ -90,7 +134,9 @@ export class Layers {
       const { compression } = await this.blob(layer);
       const indexPath = store.stagingPath(".index");
       const bytes = store.get(layer.descriptor.digest, signal);
-      await indexLayer(bytes, { compression, diffId: layer.diffId, index: indexPath, signal });
+      await this.reading([layer], () =>
+        indexLayer(bytes, { compression, diffId: layer.diffId, index: indexPath, signal }),
+      );
       await store.adoptIndex(indexPath, layer.diffId);
       const made = await store.findIndex(layer.diffId);
       if (made === undefined) {
@@ -147,15 +193,35 @@ export class Layers {
       if ((await store.stat(same)) !== undefined) return store.blobPath(same);
       const path = store.stagingPath(".tar");
       const bytes = store.get(layer.descriptor.digest, signal);
-      await using file = await open(path, "wx");
-      for await (const chunk of decompress(bytes, blob.compression)) {
-        signal.throwIfAborted();
-        await file.writeFile(chunk).catch((cause: unknown) => {
-          throw unwritten(path, cause);
-        });
-      }
+      await this.reading([layer], () =>
+        writeChunks(path, decompress(bytes, blob.compression), signal),
+      );
       return path;
     });
+  }
+}
+
+async function writeChunks(
+  path: string,
+  chunks: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<void> {
+  await using file = await open(path, "wx");
+  for await (const chunk of chunks) {
+    signal.throwIfAborted();
+    await file.writeFile(chunk).catch((cause: unknown) => {
+      throw unwritten(path, cause);
+    });
+  }
+}
+
+/** Reads a blob of the store to its end, where damage shows. */
+async function isWhole(blob: AsyncIterable<Uint8Array>): Promise<boolean> {
+  try {
+    for await (const _ of blob);
+    return true;
+  } catch (error) {
+    return !(error instanceof TsbuildError && error.code === "STORE_FAILED");
   }
 }
 

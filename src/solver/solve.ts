@@ -38,7 +38,7 @@ export async function solve(
   const shared = openSharedServices(inputs);
   const foreseen = await foresee(inputs, shared);
   checkFirst(inputs, findings(inputs, foreseen));
-  const cache = common.cache && new StepCache(common.cache, signal);
+  const cache = common.cache && new StepCache(common.cache, signal, common.faults);
   const platforms = await openRunServices(inputs, shared, foreseen, cache);
   common.emit({ type: "plan", steps: stageSteps(platforms) });
   const running = platforms.flatMap((services) =>

@@ -41,12 +41,15 @@ export class StageView implements AsyncDisposable {
       const worker = await this.#input.worker();
       const { turns, sources } = this.#input;
       this.#turn ??= await turns.take(worker, signal, sources);
-      this.#view = await worker.prepare(blobs, signal);
+      this.#view = await layers.reading(missing, () => worker.prepare(blobs, signal));
       await this.#adoptIndexes(worker);
       await this.#tell(worker);
     } else {
+      const view = this.#view;
       const blobs = await Promise.all(missing.map((layer) => layers.blob(layer)));
-      for (const blob of blobs) await this.#view.add(blob, signal);
+      await layers.reading(missing, async () => {
+        for (const blob of blobs) await view.add(blob, signal);
+      });
     }
     this.#held = image.layers.length;
     return this.#view;

@@ -9,6 +9,7 @@ import type { ExitStatus } from "../worker/sandbox/types.js";
 import type { LayerBlob, StepSpec, Worker } from "../worker/types.js";
 import type { CacheInput, Chain, InputSources, StepInputs } from "./cache/types.js";
 import type { BuildEvent } from "./events.js";
+import type { LayerFaults } from "./layer-faults.js";
 import type { StepOptions } from "./step-options.js";
 
 /** An event before it gets its time. */
@@ -193,6 +194,8 @@ export interface SolveInput {
   readonly cacheMounts?: CacheMounts;
   /** Absent: nothing is looked up, and nothing is kept. */
   readonly cache?: CacheInput;
+  /** Hears of layers that cannot be read. Absent: then the build fails, and that is all. */
+  readonly faults?: LayerFaults;
   readonly signal: AbortSignal;
   readonly emit: Emit;
 }

@@ -32,6 +32,8 @@ export interface RegistryService extends AsyncDisposable {
   readonly host: string;
   /** `http://…` or `https://…`, without a slash at the end. */
   readonly url: string;
+  /** The directory with the blobs, each as `<2 hex>/<64 hex>/data`. */
+  readonly blobs: string;
   /** The CA's certificate in PEM, for a registry with TLS. */
   readonly caFile: string | undefined;
   /** What skopeo needs to talk to it, for the side that it is. */
@@ -157,6 +159,7 @@ function describeService(
   return {
     host,
     url: `${scheme}://${host}`,
+    blobs: join(dir, "store/docker/registry/v2/blobs/sha256"),
     caFile,
     skopeoFlags: (side) => [
       side === "inspect" ? "--tls-verify=false" : `--${side}-tls-verify=false`,

@@ -56,6 +56,7 @@ export function keyBook(
     if (!closed.writing) await place.put(entry.key, pageOf([entry]), signal);
   };
   return {
+    name: `the cache ${place.name}`,
     keeps,
     async find(key, looking) {
       using _permit = await lookups.acquire(looking);

@@ -27,6 +27,7 @@ export function pageBook(place: CachePlace, name: PageName, emit: Emit): RecordB
     }
   };
   return {
+    name: `the cache ${place.name}`,
     async find(key, signal) {
       loading ??= load(signal);
       return (await loading).get(key);

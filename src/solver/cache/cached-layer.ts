@@ -57,16 +57,18 @@ async function repack(
   const { digest } = layer.descriptor;
   const blobPath = store.stagingPath(".blob");
   const { compression, format, level } = seal;
-  const made = await repackLayer(store.get(digest, signal), {
-    from,
-    compression,
-    format,
-    diffId: layer.diffId,
-    blobPath,
-    signal,
-    ...(level === undefined ? {} : { level }),
-    what: `layer ${digest}`,
-  });
+  const made = await layers.reading([layer], () =>
+    repackLayer(store.get(digest, signal), {
+      from,
+      compression,
+      format,
+      diffId: layer.diffId,
+      blobPath,
+      signal,
+      ...(level === undefined ? {} : { level }),
+      what: `layer ${digest}`,
+    }),
+  );
   await store.adoptBlob(blobPath, made.digest);
   return made;
 }

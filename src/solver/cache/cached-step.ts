@@ -141,7 +141,9 @@ async function recordOf(
 async function sayWhy(step: StepInput, asked: Asked, cache: StepCache): Promise<void> {
   const { memory } = step.services.input.cache ?? {};
   if (memory === undefined) return;
+  const because = cache.because(asked.looked.keys);
   if (!asked.reads) step.missed(["the cache is not to be used for it"]);
+  else if (because !== undefined) step.missed([because]);
   else step.missed(await whyMissed(await remembered(step, asked, cache), memory));
 }
 

@@ -1,6 +1,7 @@
 import { TsbuildError } from "../../errors.js";
 import { createSemaphore, type Semaphore } from "../../internal/semaphore.js";
 import { remember } from "../remember.js";
+import type { LayerFaults } from "../layer-faults.js";
 import { knownOnly, UnreadError } from "./hashed-source.js";
 import { keyOf, type CacheKey } from "./key.js";
 import type {
@@ -59,10 +60,12 @@ export class StepCache {
   readonly #told = new Set<CacheKey>();
   readonly #ahead: Semaphore = createSemaphore(AHEAD);
   readonly #digests = new Map<string, Promise<ContentDigest>>();
+  readonly #faults: LayerFaults | undefined;
 
-  constructor(input: CacheInput, signal: AbortSignal) {
+  constructor(input: CacheInput, signal: AbortSignal, faults?: LayerFaults) {
     this.#input = input;
     this.#signal = signal;
+    this.#faults = faults;
   }
 
   reads(stage: string): boolean {
@@ -156,6 +159,7 @@ export class StepCache {
     if (family !== undefined) {
       await here?.save(family, { kind: "pointer", to: content ?? family }, about, this.#signal);
     }
+    this.#faults?.made(record.layer.descriptor.digest);
     if (content === undefined) return;
     await this.#save(content, record, about);
     await this.point(keys, about);
@@ -227,9 +231,12 @@ export class StepCache {
 
   async #usable(step: CacheStep, key: CacheKey): Promise<LayerRecord | undefined> {
     if (!step.reads) return undefined;
-    const record = (await this.#find(key, step.about.kind))?.record;
+    const { record, book } = (await this.#find(key, step.about.kind)) ?? {};
     if (record?.kind !== "layer" || record.runs !== step.chain.runs) return undefined;
     if (record.driver !== undefined && !(await this.#input.acceptsLossy())) return undefined;
+    if (book?.name !== undefined) {
+      this.#faults?.use(record.layer.descriptor.digest, book.name, key);
+    }
     return record;
   }
 
@@ -237,10 +244,20 @@ export class StepCache {
     return remember(this.#records, key, async () => {
       for (const book of this.#books(kind)) {
         const record = await book.find(key, this.#signal);
-        if (record !== undefined) return { record, book };
+        if (record !== undefined && !this.#isDenied(record)) return { record, book };
       }
       return undefined;
     });
+  }
+
+  #isDenied(record: StepRecord): boolean {
+    if (record.kind !== "layer") return false;
+    return this.#faults?.isDenied(record.layer.descriptor.digest) ?? false;
+  }
+
+  /** Why a step is made anew whose layer the cache seemed to have. */
+  because({ content }: StepKeys): string | undefined {
+    return this.#faults?.because(content);
   }
 
   #books(kind: StepKind): readonly RecordBook[] {

@@ -7,6 +7,7 @@ export function storeBook(store: Pick<Store, "records" | "stat">): RecordBook {
   const { records } = store;
   const save: RecordBook["save"] = (key, record) => records.put(key, writtenRecord(record));
   return {
+    name: "the store",
     find: async (key) => {
       const record = readRecord(await records.find(key));
       if (record?.kind !== "layer") return record;

@@ -87,6 +87,8 @@ export type StepRecord = LayerRecord | PointerRecord;
 
 /** Where records are kept. Nobody has to keep them: one that is gone, or cannot be read, is none. */
 export interface RecordBook {
+  /** Where it keeps its records, for people. Absent: it is told of records alone, and gives none. */
+  readonly name?: string;
   /** Whether it has to do with steps of that kind. Absent: with all. */
   keeps?(kind: StepKind): boolean;
   /** A layer's record only where its blob can be had: in the store, or where the record says. */
