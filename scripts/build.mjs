@@ -83,7 +83,8 @@ const commonJs = {
   outExtension: { ".js": ".cjs" },
   // An import() would load the machinery for ES modules after all.
   supported: { "dynamic-import": false },
-  define: { "import.meta.url": "__fileUrl" },
+  define: { "import.meta.url": "__fileUrl", "WebAssembly.Module": "PatientModule" },
+  inject: ["scripts/wasm-module.mjs"],
   banner: { js: 'const __fileUrl = require("node:url").pathToFileURL(__filename).href;' },
 };
 // The command, and the processes and threads that are started by their path. CommonJS, one file each: Node starts in

@@ -28,6 +28,19 @@ const cachedData = read(filename + ".code");
 const { cachedDataRejected } = new (require("node:vm").Script)(source, { filename, cachedData });
 console.log(!cachedDataRejected);`;
 
+/** Asks a server of its own with what the command asks registries with. */
+const ASKS = `const { createServer } = require("node:http");
+const { Agent } = require(process.argv[1]);
+const server = createServer((_, answer) => answer.end("here"));
+server.listen(0, "127.0.0.1", async () => {
+  const agent = new Agent();
+  const origin = "http://127.0.0.1:" + server.address().port;
+  const { body } = await agent.request({ origin, path: "/", method: "GET" });
+  console.log(await body.text());
+  await agent.close();
+  server.close();
+});`;
+
 describe("a file that is started", () => {
   test("runs as if Node had started it, with what was made of it, without, and with something else", async () => {
     await using dir = await tempDir("tsbuild-start-");
@@ -71,4 +84,13 @@ describeUnless([lacksBuild()], "the build", () => {
       expect((await mustRun(process.execPath, ["-e", IS_TAKEN, file])).trim()).toBe("true");
     },
   );
+
+  test("reads HTTP with what V8 makes of the parser at first, and does not compile it once more", async () => {
+    const file = join(CHECKOUT, "dist/cli/undici.cjs");
+    const flags = ["--trace-wasm-compilation-times", "-e", ASKS, file];
+    const said = await mustRun(process.execPath, flags);
+    expect(said).toContain("here");
+    expect(said).toContain("using Liftoff");
+    expect(said).not.toContain("using TurboFan");
+  });
 });
