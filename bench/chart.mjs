@@ -85,7 +85,8 @@ function waysOf(rows) {
 
 function peerNames(rows) {
   const names = [...new Set(rows.filter((row) => row.peer).map(nameOfPeer))];
-  return names.sort((a, b) => a.localeCompare(b)).join(", ");
+  names.sort((a, b) => a.localeCompare(b));
+  return names.length === 1 ? names[0] : `the fastest of ${names.join(", ")}`;
 }
 
 function classOf(row) {
@@ -164,10 +165,7 @@ function nameOfPeer({ tool, group }) {
 }
 
 function legend(ways, peers) {
-  const names = [
-    ...ways.map((way) => [way, `tsbuild, ${way}`]),
-    ["peer", `1: the fastest of ${peers}`],
-  ];
+  const names = [...ways.map((way) => [way, `tsbuild, ${way}`]), ["peer", `1: ${peers}`]];
   let x = MARGIN;
   return names.flatMap(([kind, label]) => {
     const here = x;

@@ -16,7 +16,7 @@ export function describeMachine(tools, earlier) {
     date: new Date().toISOString().slice(0, 10),
     processor: `${cpus().length} x ${first?.model.trim() ?? "unknown"}`,
     memory: totalmem(),
-    kernel: release(),
+    kernel: /^[\d.]*/.exec(release())[0], // what follows is the distribution's or the host's
     node: process.version,
     tools: [...(earlier?.tools ?? []).filter((tool) => !isNow(tool)), ...now],
   };

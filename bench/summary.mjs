@@ -1,7 +1,15 @@
 // What docs/performance.md shows between its markers: the budgets and what was seen of them, one line for each workload and
 // temperature, and then every figure.
 import { machineLine, toolsLine } from "./machine.mjs";
-import { fixed, isGood, markdownTables, median, summarise, TEMPERATURE_ORDER } from "./report.mjs";
+import {
+  fixed,
+  isGood,
+  markdownTables,
+  median,
+  seconds,
+  summarise,
+  TEMPERATURE_ORDER,
+} from "./report.mjs";
 import { W2_STEPS } from "./workloads/generate.mjs";
 
 const [BEGIN, END] = ["<!-- tables -->", "<!-- /tables -->"];
@@ -55,10 +63,10 @@ function comparison(runs) {
     return [
       key,
       ...shown.flatMap(({ group, tools }) => [
-        fixed(fastestPeer(here, group), 1),
+        seconds(fastestPeer(here, group)),
         ...tools.flatMap((tool) => {
           const row = here.find((one) => one.tool === tool && one.group === group);
-          return [fixed(row?.wall, 1), ratio(row?.wallRatio)];
+          return [seconds(row?.wall), ratio(row?.wallRatio)];
         }),
       ]),
     ];

@@ -112,9 +112,9 @@ describe("the benchmark's report", () => {
     expect(page).toMatch(/\n<!-- \/tables -->\n\nby hand\n$/);
     expect(page).not.toContain("old");
     // The ratios are 1/2 and 10/40: their middle is not the ratio of the medians, 5.5/21.
-    const users = "2.0 | 3.0 | **1.50**";
-    expect(page).toContain(`| W1 warm | 21.0 | 5.5 | **0.38** | ${users} |`);
-    expect(page).toContain("| W2 warm | 29.0 | 2.9 | **0.10** | - | - | - |");
+    const users = "2.00 | 3.00 | **1.50**";
+    expect(page).toContain(`| W1 warm | 21.0 | 5.50 | **0.38** | ${users} |`);
+    expect(page).toContain("| W2 warm | 29.0 | 2.90 | **0.10** | - | - | - |");
   });
 
   it("shows the budgets in seconds and in starts of Node of the same round", async () => {
@@ -155,8 +155,8 @@ describe("the benchmark's report", () => {
     expect(code).toBe(1);
     expect(output).toContain("W1 warm buildah: config.Cmd is 1, not 2");
     expect(output).toContain("W2 warm buildah: failed");
-    expect(page).toContain("| W1 warm | 21.0 | 5.5 | **0.38** |");
-    expect(page).toContain("| W2 warm | 29.0 | 2.9 | **0.10** |");
+    expect(page).toContain("| W1 warm | 21.0 | 5.50 | **0.38** |");
+    expect(page).toContain("| W2 warm | 29.0 | 2.90 | **0.10** |");
   });
 
   it("leaves a page without markers as it is", async () => {
