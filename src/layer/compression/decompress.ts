@@ -1,6 +1,7 @@
 import type { Transform } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { type ErrorCode, TsbuildError, messageOf, unreachable } from "../../errors.js";
+import { type YoungGarbage, watchGarbage } from "../../internal/young-garbage.js";
 import { bunzip2 } from "./bzip2.js";
 import type { ArchiveCompression } from "./sniff.js";
 import { unxz } from "./xz.js";
@@ -30,9 +31,13 @@ export async function* decompress(
   compression: ArchiveCompression,
   options: DecompressOptions = {},
 ): AsyncGenerator<Uint8Array, void, void> {
-  const source = new Source(chunks);
+  const garbage = watchGarbage();
+  const source = new Source(chunks, garbage);
   try {
-    yield* decoded(source.read(), compression);
+    for await (const chunk of decoded(source.read(), compression)) {
+      yield chunk;
+      if (compression !== "none") garbage.count(chunk.length);
+    }
   } catch (error) {
     if (source.failure !== undefined) throw source.failure.error;
     throw failure(error, options);
@@ -107,15 +112,20 @@ function written(transform: Transform, chunk: Uint8Array): Promise<void> {
 /** Remembers what its chunks threw, to tell their errors from the decompressor's. */
 class Source {
   readonly #chunks: AsyncIterable<Uint8Array>;
+  readonly #garbage: YoungGarbage;
   failure: { readonly error: unknown } | undefined;
 
-  constructor(chunks: AsyncIterable<Uint8Array>) {
+  constructor(chunks: AsyncIterable<Uint8Array>, garbage: YoungGarbage) {
     this.#chunks = chunks;
+    this.#garbage = garbage;
   }
 
   async *read(): AsyncGenerator<Uint8Array, void, void> {
     try {
-      for await (const chunk of this.#chunks) yield chunk;
+      for await (const chunk of this.#chunks) {
+        yield chunk;
+        this.#garbage.count(chunk.length);
+      }
     } catch (error) {
       this.failure = { error };
       throw error;
