@@ -5,6 +5,8 @@ export interface AgainInput {
   readonly faults: LayerFaults;
   readonly emit: Emit;
   readonly signal: AbortSignal;
+  /** Waits for what goes on beside the work, whatever became of it. */
+  readonly settled: () => Promise<void>;
 }
 
 /**
@@ -13,17 +15,21 @@ export interface AgainInput {
  */
 export async function withGoodLayers<T>(
   work: () => Promise<T>,
-  { faults, emit, signal }: AgainInput,
+  { faults, emit, signal, settled }: AgainInput,
 ): Promise<T> {
-  for (;;) {
-    try {
-      return await work();
-    } catch (error) {
-      if (signal.aborted) throw error;
-      const found = faults.admit(error);
-      if (found.length === 0) throw error;
-      for (const fault of found) emit({ type: "notice", message: messageFor(fault) });
+  try {
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (signal.aborted) throw error;
+        const found = faults.admit(error);
+        if (found.length === 0) throw error;
+        for (const fault of found) emit({ type: "notice", message: messageFor(fault) });
+      }
     }
+  } finally {
+    await settled();
   }
 }
 

@@ -17,6 +17,7 @@ import type { CachePlace } from "./cache/place.js";
 import { openPlace } from "./cache/open-place.js";
 import type { Cleanup } from "./cleanup.js";
 import type { BuildOptions, CacheTarget } from "./options.js";
+import type { Repositories } from "./repositories.js";
 import type { Uploads } from "./uploads.js";
 
 export interface OpenCacheInput {
@@ -25,6 +26,7 @@ export interface OpenCacheInput {
   readonly store: Store;
   readonly registry: Registry;
   readonly uploads: Uploads;
+  readonly repositories: Repositories;
   readonly worker: () => Promise<Worker>;
   readonly cleanup: Cleanup;
   readonly emit: Emit;

@@ -20,11 +20,12 @@ export class ContextFetcher implements AsyncDisposable {
   /** What ADD reads from too: what a context has fetched is not fetched again. */
   readonly remote: Sources;
 
-  constructor(options: BuildOptions, emit: Emit, signal: AbortSignal) {
+  /** @param onFetch hears that something is about to be asked for over the network */
+  constructor(options: BuildOptions, emit: Emit, signal: AbortSignal, onFetch?: () => void) {
     this.#options = options;
     this.#emit = emit;
     this.#signal = signal;
-    this.remote = new Sources(options, signal);
+    this.remote = new Sources(options, signal, onFetch);
   }
 
   /** A file of a URL, to be read and not changed. @throws TsbuildError CONTEXT_UNREADABLE, STORE_FAILED */

@@ -1,13 +1,16 @@
+import type { Digest } from "../oci/digest.js";
 import type { SerializedBlob } from "../oci/manifest.js";
 import { formatRepository, type Reference } from "../oci/reference.js";
 import { RegistryError } from "../registry/index.js";
 import type { Registry } from "../registry/types.js";
 import { topOf, type Exported, type SerializedImage } from "./export-image.js";
+import type { Repositories } from "./repositories.js";
 import type { Uploads } from "./uploads.js";
 
 export interface ImagePushInput {
   readonly registry: Registry;
   readonly uploads: Uploads;
+  readonly repositories: Repositories;
   readonly signal: AbortSignal;
 }
 
@@ -28,13 +31,13 @@ export class ImagePush {
    * far may have the image already, by that very name or by its digest: then nothing is asked about its parts.
    */
   async to(destination: Reference): Promise<void> {
-    const { uploads, registry, signal } = this.#input;
+    const { uploads, repositories } = this.#input;
     const repository = formatRepository(destination);
     const top = topOf(this.#exported);
     if (!(await uploads.hasGiven(destination))) {
       const { digest } = top.descriptor;
-      const named = await registry.find(destination, { signal });
-      if (named === digest || (await this.#rename(destination, top))) {
+      const named = await repositories.find(destination);
+      if (named === digest || (await this.#rename(destination, named, top))) {
         this.#complete.add(repository);
         return;
       }
@@ -45,13 +48,18 @@ export class ImagePush {
   }
 
   /** Gives the tag to an image that the repository has. */
-  async #rename(destination: Reference, top: SerializedBlob): Promise<boolean> {
+  async #rename(
+    destination: Reference,
+    named: Digest | undefined,
+    top: SerializedBlob,
+  ): Promise<boolean> {
     if (destination.tag === undefined) return false;
-    const { registry, signal } = this.#input;
+    const { registry, repositories, signal } = this.#input;
+    const isGiven = this.#complete.has(formatRepository(destination));
+    if (!isGiven && named === undefined && (await repositories.isNew(destination))) return false;
     const { digest } = top.descriptor;
     const isThere =
-      this.#complete.has(formatRepository(destination)) ||
-      (await registry.find(byDigest(destination, top), { signal })) === digest;
+      isGiven || (await registry.find(byDigest(destination, top), { signal })) === digest;
     if (!isThere) return false;
     try {
       await this.#name(destination, top);
@@ -79,9 +87,10 @@ export class ImagePush {
   async #blobs({ image, config }: SerializedImage, destination: Reference): Promise<void> {
     const { uploads } = this.#input;
     const ofConfig = { open: () => once(config.bytes), isNew: true };
+    // The configuration first: it takes two round trips, and many a layer one.
     await Promise.all([
-      ...image.layers.map((layer) => uploads.layer(layer, destination)),
       uploads.blob(config.descriptor, ofConfig, destination),
+      ...image.layers.map((layer) => uploads.layer(layer, destination)),
     ]);
   }
 

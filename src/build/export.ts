@@ -24,12 +24,14 @@ import { ImagePush } from "./export-push.js";
 import { withCompression } from "./export-repack.js";
 import { writeResults } from "./export-results.js";
 import type { BuildOptions, BuildResult, Output } from "./options.js";
+import type { Repositories } from "./repositories.js";
 import type { Uploads } from "./uploads.js";
 
 export interface ExportInput extends PushInput {
   readonly options: BuildOptions;
   readonly destinations: Destinations;
   readonly uploads: Uploads;
+  readonly repositories: Repositories;
   readonly annotations: Annotations;
   /** RFC 3339: the SOURCE_DATE_EPOCH, when there is one. */
   readonly created: string | undefined;

@@ -14,6 +14,7 @@ import type { ContextFetcher } from "./contexts-fetch.js";
 import { ignoredArgs } from "./ignored-args.js";
 import type { BuildOptions } from "./options.js";
 import { readDockerfile } from "./read-dockerfile.js";
+import { Repositories } from "./repositories.js";
 import { secretSource } from "./secrets.js";
 import { agentSource, readAgents, type SshBackend } from "./ssh/sources.js";
 import { solveOptions } from "./solve-options.js";
@@ -65,6 +66,7 @@ export async function planBuild(options: BuildOptions, fetcher: ContextFetcher):
 export interface OpenBuild {
   readonly shared: SharedInput;
   readonly uploads: Uploads;
+  readonly repositories: Repositories;
   readonly cache: OpenCache | undefined;
   readonly mounts: SharedMounts | undefined;
 }
@@ -96,8 +98,19 @@ export async function openBuild(
     emit,
     signal,
   });
-  const uploads = cleanup.use(new Uploads({ registry, store, emit, ...hearing, signal: whole }));
-  const opening = { context: main.directory, store, registry, uploads, worker, cleanup, emit };
+  const repositories = new Repositories({ registry, records: store.records, signal: whole });
+  const sending = { registry, store, repositories, emit, ...hearing, signal: whole };
+  const uploads = cleanup.use(new Uploads(sending));
+  const opening = {
+    context: main.directory,
+    store,
+    registry,
+    uploads,
+    repositories,
+    worker,
+    cleanup,
+    emit,
+  };
   const cache = await openCache(options, { ...opening, signal: whole });
   const mounts = openCacheMounts(options, { ...opening, signal: whole });
   const shared: SharedInput = {
@@ -116,7 +129,7 @@ export async function openBuild(
     ...hearing,
     signal,
   };
-  return { shared, uploads, cache, mounts };
+  return { shared, uploads, repositories, cache, mounts };
 }
 
 export interface OpenInput {

@@ -5,6 +5,7 @@ import type { Layer } from "../oci/types.js";
 import type { Registry } from "../registry/types.js";
 import type { Destinations } from "./destinations.js";
 import type { BuildOptions } from "./options.js";
+import type { Repositories } from "./repositories.js";
 import type { Uploads } from "./uploads.js";
 
 /** Whether the result may be pushed: asked when there is work to do, beside its beginning, and no more than once. */
@@ -55,6 +56,12 @@ export function pushPermission(
 /** Where the image is pushed to, each repository once. */
 export function repositoriesOf({ pushed, byDigest }: Destinations): readonly Reference[] {
   return [...new Map([...pushed, ...byDigest].map((one) => [formatRepository(one), one])).values()];
+}
+
+/** Begins to ask what there is where the image is pushed to. */
+export function foreseeAll({ pushed, byDigest }: Destinations, known: Repositories): void {
+  for (const repository of byDigest) known.assume(repository);
+  for (const destination of pushed) known.foresee(destination);
 }
 
 /** Uploads layers of the result as soon as they are known, once that is allowed. */

@@ -12,7 +12,7 @@ import { readAnnotations } from "./export-annotations.js";
 import { makesIndex } from "./export-image.js";
 import type { BuildOptions, BuildResult } from "./options.js";
 import { openBuild, planBuild } from "./prepare.js";
-import { earlyUploads, pushPermission, repositoriesOf } from "./push-permission.js";
+import { earlyUploads, foreseeAll, pushPermission, repositoriesOf } from "./push-permission.js";
 import { openRegistry } from "./registry.js";
 import { withWarmed } from "./cache/warmed.js";
 import { boundStore, readKeepStorage } from "./store-bound.js";
@@ -30,8 +30,13 @@ export async function runBuild(
   const registry = cleanup.use(withWarmed(openRegistry(options), options, emit));
   const repositories = repositoriesOf(destinations);
   const permission = pushPermission(options, { registry, repositories, signal });
-  const fetcher = cleanup.use(new ContextFetcher(options, emit, permission.signal));
-  const planned = await planBuild(options, fetcher);
+  // What ADD names may be large: who may not push need not wait for it.
+  const onFetch = (): void => void permission.ask();
+  const fetcher = cleanup.use(new ContextFetcher(options, emit, permission.signal, onFetch));
+  const refused = (error: unknown): never => {
+    throw permission.reason(error);
+  };
+  const planned = await planBuild(options, fetcher).catch(refused);
   const { plans } = planned;
   const platforms = plans.map((one) => one.options.targetPlatform);
   await checkOutputs(options, plans.length);
@@ -40,36 +45,35 @@ export async function runBuild(
 
   const faults = new LayerFaults();
   const opening = { registry, cleanup, emit, faults, signal: permission.signal, whole: signal };
-  const { shared, uploads, cache, mounts } = await openBuild(options, planned, opening);
+  const {
+    shared,
+    uploads,
+    repositories: known,
+    cache,
+    mounts,
+  } = await openBuild(options, planned, opening);
   const { store } = shared;
+  foreseeAll(destinations, known);
   const onWork = earlyUploads(options, repositories, permission, uploads);
   const [first] = plans;
   const created = first && createdAt(first.options);
-  const sending = { registry, store, uploads, emit, signal, faults };
+  const sending = { registry, store, uploads, repositories: known, emit, signal, faults };
   const fields = cache && ((image: Image) => cache.fields(image, created));
   const exporting = { ...sending, options, destinations, annotations, created, fields };
   const solving = saidOnce(emit);
   const work = async (): Promise<BuildResult> => {
     solving.begin();
     const common = { ...shared, emit: solving.emit, onWork };
-    const images = await solve(common, plans).catch((error: unknown) => {
-      throw permission.reason(error);
-    });
+    const images = await solve(common, plans).catch(refused);
     await permission.settled();
     const exported = await exportImages(images, exporting);
     await cache?.write(images);
     await mounts?.write();
     return exported;
   };
-  const building = async (): Promise<BuildResult> => {
-    try {
-      return await withGoodLayers(work, { faults, emit, signal });
-    } finally {
-      // Steps that succeeded are of use to the next build, also when another one failed.
-      await cache?.settled();
-    }
-  };
-  const result = await building();
+  // Steps that succeeded are of use to the next build, also when another one failed.
+  const settled = async (): Promise<void> => cache?.settled();
+  const result = await withGoodLayers(work, { faults, emit, signal, settled });
   const began = Date.now() - (performance.now() - started);
   await boundStore(store, keepStorage, { began, emit, signal });
   emit({ type: "done", image: result.image, ms: performance.now() - started });

@@ -28,6 +28,7 @@ import { findStorePlace } from "./store-place.js";
 export class Sources implements RemoteSources, AsyncDisposable {
   readonly #options: BuildOptions;
   readonly #signal: AbortSignal;
+  readonly #onFetch: () => void;
   readonly #cleanup = new Cleanup();
   readonly #files = new Map<string, Promise<UrlFile>>();
   readonly #repositories = new Map<string, Promise<GitSource>>();
@@ -35,9 +36,11 @@ export class Sources implements RemoteSources, AsyncDisposable {
   #http: HttpClient | undefined;
   #agents: Promise<AgentSource> | undefined;
 
-  constructor(options: BuildOptions, signal: AbortSignal) {
+  /** @param onFetch hears that something is about to be asked for */
+  constructor(options: BuildOptions, signal: AbortSignal, onFetch: () => void = () => undefined) {
     this.#options = options;
     this.#signal = signal;
+    this.#onFetch = onFetch;
   }
 
   /** A new name in this build's own directory, on the disk that has room. @throws TsbuildError STORE_FAILED */
@@ -91,6 +94,7 @@ export class Sources implements RemoteSources, AsyncDisposable {
   }
 
   async #fetch(url: string, checksum: string | undefined): Promise<UrlFile> {
+    this.#onFetch();
     const authorization = await httpLogin(url, secretSource(this.#options));
     const { downloads } = await this.#openStore();
     this.#http ??= this.#cleanup.use(
@@ -108,6 +112,7 @@ export class Sources implements RemoteSources, AsyncDisposable {
 
   /** @param fallback where neither the address nor a secret has a login */
   async #gitOptions(ref: GitRef, fallback: GitCredentials | undefined): Promise<GitOptions> {
+    this.#onFetch();
     const { environment = {} } = this.#options;
     const login = (await gitLogin(ref.remote, secretSource(this.#options))) ?? fallback;
     const agent = await this.#agent("default");

@@ -4,11 +4,16 @@ import { formatRepository, type Reference } from "../oci/reference.js";
 import type { Descriptor, Layer } from "../oci/types.js";
 import type { BlobSource, Registry } from "../registry/types.js";
 import { layerOpener, type PushInput } from "./export-input.js";
+import type { Repositories } from "./repositories.js";
 
 /** Uploads at once, to all registries: enough to fill a line, few enough not to be throttled. */
 const UPLOADS = 4;
 
 type Outcome = Awaited<ReturnType<Registry["pushBlob"]>>;
+
+export interface UploadsInput extends PushInput {
+  readonly repositories: Repositories;
+}
 
 /** A blob that is, or soon will be, in one of a registry's repositories. */
 interface Place {
@@ -21,7 +26,7 @@ interface Place {
  * early it was begun. From one repository to the next of the same registry it is mounted. Disposing stops what is under way.
  */
 export class Uploads implements AsyncDisposable {
-  readonly #input: PushInput;
+  readonly #input: UploadsInput;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
   readonly #turns: Semaphore = createSemaphore(UPLOADS);
@@ -30,7 +35,7 @@ export class Uploads implements AsyncDisposable {
   /** By registry and digest: the first repository there. */
   readonly #places = new Map<string, Place>();
 
-  constructor(input: PushInput) {
+  constructor(input: UploadsInput) {
     this.#input = input;
     this.#signal = AbortSignal.any([input.signal, this.#stop.signal]);
   }
@@ -41,10 +46,14 @@ export class Uploads implements AsyncDisposable {
   }
 
   /** Resolves when the repository has the layer. @throws TsbuildError */
-  layer(layer: Layer, repository: Reference): Promise<Outcome> {
+  async layer(layer: Layer, repository: Reference): Promise<Outcome> {
+    const { repositories } = this.#input;
+    const { descriptor, origin } = layer;
     const open = layerOpener(layer, { ...this.#input, signal: this.#signal });
-    const source = layer.origin === undefined ? { open } : { open, from: layer.origin };
-    return this.blob(layer.descriptor, source, repository);
+    const source = origin === undefined ? { open } : { open, from: origin };
+    const outcome = await this.blob(descriptor, source, repository);
+    await repositories.remember(repository, descriptor.digest);
+    return outcome;
   }
 
   /** Resolves when the repository has the blob. @throws TsbuildError */
@@ -101,7 +110,20 @@ export class Uploads implements AsyncDisposable {
     return this.#push(blob, { ...source, ...from }, repository);
   }
 
-  async #push(blob: Descriptor, source: BlobSource, repository: Reference): Promise<Outcome> {
+  /** What nobody but this build can have put there is not looked for, and what lies elsewhere in the registry is mounted. */
+  async #known(blob: Descriptor, source: BlobSource, repository: Reference): Promise<BlobSource> {
+    if (source.isNew === true) return source;
+    const { repositories } = this.#input;
+    const { registry } = repository;
+    const isNear = source.from?.registry === registry;
+    const from = isNear ? source.from : await repositories.placeOf(registry, blob.digest);
+    if (from?.repository === repository.repository) return source;
+    const isNew = await repositories.isNew(repository);
+    return { ...source, isNew, ...(from === undefined ? {} : { from }) };
+  }
+
+  async #push(blob: Descriptor, given: BlobSource, repository: Reference): Promise<Outcome> {
+    const source = await this.#known(blob, given, repository);
     using _turn = await this.#turns.acquire(this.#signal);
     const { registry, emit } = this.#input;
     let bytes = 0;

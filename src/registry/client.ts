@@ -10,7 +10,7 @@ import { type Endpoint, pullEndpoints, pushEndpoint } from "./endpoint.js";
 import { RegistryError } from "./errors.js";
 import { chooseEntry, keptManifest } from "./manifest.js";
 import { mirrorPolicy, pullBlob, pullManifest } from "./pull.js";
-import { findManifest } from "./find.js";
+import { findManifest, findRepository } from "./find.js";
 import { checkPush, pushBlob, pushManifest } from "./push.js";
 import { Transport } from "./transport.js";
 import type {
@@ -102,6 +102,10 @@ class RegistryClient implements Registry {
 
   find(reference: Reference, call: Call): Promise<Digest | undefined> {
     return findManifest(this.#transport, this.#pushEndpoint(reference), reference, call);
+  }
+
+  hasRepository(reference: Reference, call: ManifestCall): Promise<boolean> {
+    return findRepository(this.#transport, this.#pushEndpoint(reference), call);
   }
 
   pushBlob(

@@ -42,6 +42,14 @@ export function isImmutableTagError(error: unknown): boolean {
   );
 }
 
+/** Whether the registry says that there is no such repository; some do so with 401 or 403. */
+export function isUnknownRepository({ faults }: RegistryError): boolean {
+  return faults.some(
+    ({ code, message }) =>
+      code === "NAME_UNKNOWN" || (code === "NOT_FOUND" && /\brepository\b/i.test(message)),
+  );
+}
+
 /** Bytes; some registries answer with a whole page. */
 const MAX_ERROR_BODY = 64 * 1024;
 const MAX_SHOWN = 300;

@@ -1,11 +1,12 @@
 import { type Digest, parseDigest } from "../oci/digest.js";
 import { familiarName, type Reference } from "../oci/reference.js";
 import type { Endpoint } from "./endpoint.js";
-import { RegistryError } from "./errors.js";
+import { isUnknownRepository, RegistryError } from "./errors.js";
 import { ACCEPT_MANIFESTS } from "./manifest.js";
+import { mirrorPolicy } from "./pull.js";
 import { pushScope } from "./push.js";
 import type { Transport } from "./transport.js";
-import type { Call } from "./types.js";
+import type { Call, ManifestCall } from "./types.js";
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 
@@ -39,6 +40,39 @@ export async function findManifest(
   } catch (error) {
     call.signal.throwIfAborted();
     if (error instanceof RegistryError && error.status !== undefined) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * One tag of the repository is asked for. Registries answer what concerns a single manifest or blob alike, whether there is
+ * no such thing or no such repository; here they tell. What else they say is no answer, and counts as yes.
+ */
+export async function findRepository(
+  transport: Transport,
+  endpoint: Endpoint,
+  { signal, isOptional }: ManifestCall,
+): Promise<boolean> {
+  const { policy } = transport;
+  try {
+    const response = await transport.send(
+      {
+        what: `look for ${endpoint.registry}/${endpoint.repository}`,
+        endpoint,
+        method: "GET",
+        target: "tags/list?n=1",
+        scopes: [pushScope(endpoint)],
+        signal,
+      },
+      isOptional === true ? mirrorPolicy(policy) : policy,
+    );
+    await response.discard();
+    return true;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof RegistryError && error.status !== undefined) {
+      return !isUnknownRepository(error);
+    }
     throw error;
   }
 }

@@ -1,5 +1,10 @@
 export { createRegistry } from "./client.js";
-export { isImmutableTagError, RegistryError, type RegistryFault } from "./errors.js";
+export {
+  isImmutableTagError,
+  isUnknownRepository,
+  RegistryError,
+  type RegistryFault,
+} from "./errors.js";
 export {
   createKeychain,
   KEYCHAIN_SOURCES,

@@ -84,6 +84,11 @@ export interface Registry extends AsyncDisposable {
    * registry does not say. @throws TsbuildError REGISTRY_UNAVAILABLE when it cannot be reached
    */
   find(reference: Reference, call: Call): Promise<Digest | undefined>;
+  /**
+   * Whether the repository exists where it would be pushed to: `false` only where the registry says that it does not.
+   * @throws TsbuildError REGISTRY_UNAVAILABLE when it cannot be reached
+   */
+  hasRepository(reference: Reference, call: ManifestCall): Promise<boolean>;
   /** HEAD, then a mount from `from` where it is in the same registry, then an upload; `open` is called again on a retry. */
   pushBlob(
     reference: Reference,

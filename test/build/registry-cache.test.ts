@@ -114,6 +114,31 @@ test("a repository that does not exist is asked for once", async () => {
   expect([made, notices]).toEqual([ALL, []]);
 });
 
+test("one whose registry tells of missing pages alone is asked for a page and for its tags", async () => {
+  const [{ build }, registry] = [await machines(), await memoryRegistry()];
+  const repository = `${registry.host}/org/cache`;
+  const registryCache = { repository, copyLayers: true, push: false };
+  await build("one", TEXT, { registryCache });
+  expect(registry.count("GET", /manifests/)).toBe(1);
+  expect(registry.count("GET", /tags\/list/)).toBe(1);
+  // One that has other pages is asked for each.
+  await build("two", TEXT, { registryCache: { ...registryCache, push: true } });
+  const before = registry.count("GET", /manifests/);
+  await build("three", TEXT.replaceAll("WORKDIR /", "WORKDIR /w"), { registryCache });
+  expect(registry.count("GET", /manifests/) - before).toBe(4);
+});
+
+test("one that a registry refuses to know is none", async () => {
+  const [{ build }, registry] = [await machines(), await memoryRegistry()];
+  const body = JSON.stringify({ errors: [{ code: "NAME_UNKNOWN", message: "unknown" }] });
+  registry.fail({ kind: "status", status: 403, method: "GET", times: 9, body });
+  const repository = `${registry.host}/org/cache`;
+  const registryCache = { repository, copyLayers: true, push: false };
+  const { notices, made } = await build("one", TEXT, { registryCache });
+  expect(registry.count("GET", /manifests/)).toBe(1);
+  expect([made, notices]).toEqual([ALL, []]);
+});
+
 test("a registry that does not answer is said once, and the build goes on", async () => {
   const [{ build }, registry] = [await machines(), await memoryRegistry()];
   await registry[Symbol.asyncDispose]();

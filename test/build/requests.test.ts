@@ -8,7 +8,7 @@ import { describeUnless } from "../support/tools-suite.js";
 import { memoryRegistry, workshop } from "./pushing.js";
 
 describeUnless([lacksTools("docker-registry", "skopeo", "busybox")], "a rebuild", () => {
-  test("of what the registry has asks for the base and the tag, over two connections", async () => {
+  test("of what the registry has asks for the base and the tag at once, and for nothing else", async () => {
     await using registry = await startRegistry();
     await using tap = await startTap(registry);
     const base = await pushBase(await busyboxBase(), registry, "library/busybox:latest");
@@ -21,12 +21,12 @@ describeUnless([lacksTools("docker-registry", "skopeo", "busybox")], "a rebuild"
     expect(second.image).toEqual(first.image);
     expect(second.pushed).toEqual(destinations);
     const asked = (await registry.requests()).slice(before).map(withoutStatus);
-    expect(asked).toEqual([
+    expect(asked.toSorted()).toEqual([
       "GET /v2/library/busybox/manifests/latest",
       "HEAD /v2/org/app/manifests/1",
     ]);
     // One of them asked in vain for TLS.
-    expect(tap.opened() - opened).toBeLessThanOrEqual(2);
+    expect(tap.opened() - opened).toBeLessThanOrEqual(3);
   });
 
   test("under another tag pushes nothing but the tag", async () => {
@@ -40,12 +40,14 @@ describeUnless([lacksTools("docker-registry", "skopeo", "busybox")], "a rebuild"
       destinations: [`${registry.host}/org/app:2`, `${registry.host}/org/app:3`],
     });
     const asked = (await registry.requests()).slice(before).map(withoutStatus);
-    expect(asked).toEqual([
+    expect(asked.slice(0, 3).toSorted()).toEqual([
       "GET /v2/library/busybox/manifests/latest",
       "HEAD /v2/org/app/manifests/2",
+      "HEAD /v2/org/app/manifests/3",
+    ]);
+    expect(asked.slice(3)).toEqual([
       `HEAD /v2/org/app/manifests/${image.digest}`,
       "PUT /v2/org/app/manifests/2",
-      "HEAD /v2/org/app/manifests/3",
       "PUT /v2/org/app/manifests/3",
     ]);
   });
@@ -55,7 +57,7 @@ function withoutStatus(request: string): string {
   return request.replace(/ \d+$/, "");
 }
 
-test("the first push of a small image with a login takes twelve requests and one token", async () => {
+test("the first push of a small image with a login takes thirteen requests and one token", async () => {
   await using tokens = await startTokenServer({ users: { ann: "pw" } });
   const registry = await memoryRegistry({ auth: { kind: "bearer", tokens } });
   const { build } = await workshop();
@@ -69,7 +71,7 @@ test("the first push of a small image with a login takes twelve requests and one
     keychain,
   });
   const asked = registry.requests.map(({ method }) => method);
-  expect(asked.length).toBeLessThanOrEqual(12);
+  expect(asked.length).toBeLessThanOrEqual(13);
   expect(tokens.seen).toHaveLength(1);
   expect(registry.connections).toBeLessThanOrEqual(4);
   expect(registry.openUploads).toBe(0);
@@ -127,4 +129,90 @@ test("manifests that a base's index names are asked for once, and a base by its 
   expect((await asked(base)).length).toBe(3);
   expect(await asked(base)).toEqual(["GET /v2/org/base/manifests/1"]);
   expect(await asked(`${registry.host}/org/base@${image.digest}`)).toEqual([]);
+});
+
+/** Twenty layers, each of one file. */
+const TWENTY = [
+  "FROM scratch",
+  ...Array.from({ length: 20 }, (_, at) => `COPY a /a${at}`),
+  "",
+].join("\n");
+
+describeUnless([lacksTools("docker-registry", "skopeo", "busybox")], "twenty layers", () => {
+  test("go to a repository that does not exist with two requests each, and to the next with one", async () => {
+    await using registry = await startRegistry();
+    const { build } = await workshop();
+    const asked = async (name: string, store?: string): Promise<Counts> => {
+      const before = (await registry.requests()).length;
+      const destinations = [`${registry.host}/org/${name}:1`];
+      await build(TWENTY, { destinations, ...(store === undefined ? {} : { store }) });
+      return counted((await registry.requests()).slice(before));
+    };
+    // The tag, the repository; the right to push is asked for with one POST and one DELETE.
+    const tag = { "HEAD manifests": 1, "GET tags": 1, "PUT manifests": 1 };
+    expect(await asked("cold")).toEqual({
+      ...tag,
+      "POST uploads": 22,
+      "PUT uploads": 21,
+      "DELETE uploads": 1,
+    });
+    expect(await asked("cached")).toEqual({ ...tag, "POST uploads": 21, "PUT uploads": 1 });
+    expect(await asked("cached")).toEqual({ "HEAD manifests": 1 });
+  });
+
+  test("of a base in the same registry are mounted with one request each, and never downloaded", async () => {
+    await using registry = await startRegistry();
+    const { build, store } = await workshop();
+    const base = `${registry.host}/org/base:1`;
+    await build(TWENTY, { destinations: [base] });
+    const before = (await registry.requests()).length;
+    const destinations = [`${registry.host}/org/app:1`];
+    await build(`FROM ${base}\nENV a=b\n`, { destinations, store: `${store}-other` });
+    expect(counted((await registry.requests()).slice(before))).toEqual({
+      "GET manifests": 1,
+      // The base's configuration.
+      "GET blobs": 1,
+      "HEAD manifests": 1,
+      "GET tags": 1,
+      "POST uploads": 21,
+      "PUT uploads": 1,
+      "PUT manifests": 1,
+    });
+  });
+});
+
+type Counts = Readonly<Record<string, number>>;
+
+/** How often each kind of request was made. */
+function counted(requests: readonly string[]): Counts {
+  const counts: Record<string, number> = {};
+  for (const request of requests) {
+    const [, method, kind] = /^(\S+) .*\/(uploads|blobs|manifests|tags)\//.exec(request) ?? [];
+    const name = `${method} ${kind}`;
+    counts[name] = (counts[name] ?? 0) + 1;
+  }
+  return counts;
+}
+
+test("a repository with other images is asked for each layer, and gets no copy of what it has", async () => {
+  const [{ build, store }, registry] = [await workshop(), await memoryRegistry()];
+  await build("FROM scratch\nCOPY a /a\n", { destinations: [`${registry.host}/org/app:1`] });
+  const text = "FROM scratch\nCOPY a /a\nCOPY b /b\n";
+  const [heads, puts] = [registry.count("HEAD", /blobs/), registry.count("PUT", /blobs/)];
+  const destinations = [`${registry.host}/org/app:2`];
+  await build(text, { destinations, store: `${store}-other` });
+  expect(registry.count("HEAD", /blobs/) - heads).toBe(2);
+  // The second layer and the configuration.
+  expect(registry.count("PUT", /blobs/) - puts).toBe(2);
+});
+
+test("a place that the store remembers and that is gone costs no more than an upload", async () => {
+  const [{ build }, registry] = [await workshop(), await memoryRegistry()];
+  const text = "FROM scratch\nCOPY a /a\n";
+  await build(text, { destinations: [`${registry.host}/org/one:1`] });
+  registry.blobs.get("org/one")?.clear();
+  const puts = registry.count("PUT", /blobs/);
+  await build(text, { destinations: [`${registry.host}/org/two:1`] });
+  expect(registry.count("POST", /org\/two\/blobs\/uploads/)).toBe(2);
+  expect(registry.count("PUT", /blobs/) - puts).toBe(2);
 });

@@ -292,6 +292,8 @@ class InMemory implements MemoryRegistry {
     fault: Fault | undefined,
   ): void {
     if (url.pathname === "/v2/") return void response.writeHead(200).end("{}");
+    const tags = /^\/v2\/(.+)\/tags\/list$/.exec(url.pathname);
+    if (tags !== null) return this.#tags(tags[1] ?? "", response);
     const match = /^\/v2\/(.+)\/(blobs\/uploads|blobs|manifests)\/([^/]*)$/.exec(url.pathname);
     if (match === null) return this.#error(response, 404, "NAME_UNKNOWN", "unknown path");
     const [, repository = "", kind, name = ""] = match;
@@ -309,6 +311,16 @@ class InMemory implements MemoryRegistry {
       return void response.writeHead(307, { location }).end();
     }
     void this.#send(request, response, blob, { "docker-content-digest": name }, fault);
+  }
+
+  #tags(name: string, response: ServerResponse): void {
+    const stored = this.manifests.get(name);
+    if (stored === undefined) {
+      return this.#error(response, 404, "NAME_UNKNOWN", "repository name not known to registry");
+    }
+    const tags = [...stored.keys()].filter((tag) => !tag.startsWith("sha256:"));
+    response.writeHead(200, { "content-type": "application/json" });
+    response.end(JSON.stringify({ name, tags }));
   }
 
   #manifest(

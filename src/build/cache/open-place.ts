@@ -1,5 +1,6 @@
 import type { Registry } from "../../registry/types.js";
 import type { Store } from "../../store/types.js";
+import type { Repositories } from "../repositories.js";
 import type { Uploads } from "../uploads.js";
 import { layoutPlace } from "./layout-place.js";
 import type { PlaceName } from "./options.js";
@@ -9,6 +10,7 @@ import { registryPlace } from "./registry-place.js";
 export interface OpenPlaceInput {
   readonly registry: Registry;
   readonly uploads: Uploads;
+  readonly repositories: Repositories;
   readonly store: Store;
   readonly signal: AbortSignal;
 }

@@ -1,7 +1,8 @@
 import { TsbuildError } from "../../errors.js";
 import { familiarName, type Reference } from "../../oci/reference.js";
-import { RegistryError } from "../../registry/index.js";
+import { isUnknownRepository, RegistryError } from "../../registry/index.js";
 import type { Registry } from "../../registry/types.js";
+import type { Repositories } from "../repositories.js";
 import type { Uploads } from "../uploads.js";
 import type { CachePlace, PageName } from "./place.js";
 
@@ -11,23 +12,29 @@ const MAX_BLOB = 8 * 1024 * 1024;
 export interface RegistryPlaceInput {
   readonly registry: Registry;
   readonly uploads: Uploads;
+  readonly repositories: Repositories;
 }
 
-/** Pages in a repository. One that does not exist is asked for once. */
+/**
+ * Pages in a repository. After a first page that is not there it is asked whether there is a repository at all: one that
+ * does not exist is not asked for more.
+ */
 export function registryPlace(
   { registry: host, repository }: Reference,
-  { registry, uploads }: RegistryPlaceInput,
+  { registry, uploads, repositories }: RegistryPlaceInput,
 ): CachePlace {
   const here: Reference = { registry: host, repository };
-  let first: Promise<unknown> | undefined;
-  let isAbsent = false;
+  let first: Promise<"found" | "missing" | "unknown"> | undefined;
+  let isAbsent: Promise<boolean> | undefined;
   const ask = async (name: PageName, signal: AbortSignal): Promise<Uint8Array | undefined> => {
     try {
       const call = { signal, isOptional: true };
       return (await registry.manifest({ ...here, ...name }, call)).bytes;
     } catch (error) {
-      if (!(error instanceof RegistryError) || error.status !== 404) throw error;
-      isAbsent ||= error.faults.some(({ code }) => code === "NAME_UNKNOWN");
+      if (!(error instanceof RegistryError)) throw error;
+      const isUnknown = isUnknownRepository(error);
+      if (error.status !== 404 && !isUnknown) throw error;
+      if (isUnknown) isAbsent = Promise.resolve(true);
       return undefined;
     }
   };
@@ -36,11 +43,14 @@ export function registryPlace(
     async manifest(name, signal) {
       if (first === undefined) {
         const asked = ask(name, signal);
-        first = asked.catch(() => undefined);
+        first = asked.then(
+          (bytes) => (bytes === undefined ? "missing" : "found"),
+          () => "unknown",
+        );
         return asked;
       }
-      await first;
-      return isAbsent ? undefined : ask(name, signal);
+      if ((await first) === "missing") isAbsent ??= repositories.isNew(here);
+      return (await isAbsent) === true ? undefined : ask(name, signal);
     },
     async read(blob, signal) {
       if (blob.size > MAX_BLOB) {

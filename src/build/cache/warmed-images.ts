@@ -55,6 +55,7 @@ export function withWarmedImages(registry: Registry, input: WarmedInput): Regist
       return layout?.open(blob, call.signal) ?? registry.blob(reference, blob, call);
     },
     find: (...args) => registry.find(...args),
+    hasRepository: (...args) => registry.hasRepository(...args),
     pushBlob: (...args) => registry.pushBlob(...args),
     pushManifest: (...args) => registry.pushManifest(...args),
     checkPush: (...args) => registry.checkPush(...args),
