@@ -65,6 +65,7 @@ async function measureAll(options, earlier) {
     result.machine = describeMachine(tools, earlier.machine);
     const sources = sourcesOf(options.workloads);
     const files = await lab.prepare(sources, { ...services, ...options, work: work.path });
+    console.log(`the files are ready after ${Math.round(process.uptime())} s`);
     const clock = startClock(options.minutes);
     const lane = { options, services, work: work.path, user, filled: new Set(), first, clock };
     for (let round = first; round < first + options.rounds; round++) {
@@ -200,10 +201,9 @@ async function buildOnce(build, files, tool, { options, services, work, round, f
     console.error(tail(log));
     return run;
   }
-  return {
-    ...run,
-    ...(await judge(build, files, { options, registry, work, round, first, tool })),
-  };
+  const verdict = await judge(build, files, { options, registry, work, round, first, tool });
+  if (verdict.wrong !== undefined) console.error(`a wrong image: ${verdict.wrong}`);
+  return { ...run, ...verdict };
 }
 
 /** What the registry has of the image: the size of its own layers, and whether anything in it is wrong. */
