@@ -10,7 +10,7 @@ import { type Endpoint, pullEndpoints, pushEndpoint } from "./endpoint.js";
 import { RegistryError } from "./errors.js";
 import { chooseEntry, keptManifest } from "./manifest.js";
 import { mirrorPolicy, pullBlob, pullManifest } from "./pull.js";
-import { findManifest, findRepository } from "./find.js";
+import { findBlob, findManifest, findRepository } from "./find.js";
 import { checkPush, pushBlob, pushManifest } from "./push.js";
 import { Transport } from "./transport.js";
 import type {
@@ -98,6 +98,13 @@ class RegistryClient implements Registry {
 
   blob(reference: Reference, blob: Descriptor, call: Call): AsyncIterable<Uint8Array> {
     return pullBlob(this.#transport, this.#pullEndpoints(reference), reference, blob, call);
+  }
+
+  async hasBlob(reference: Reference, blob: Descriptor, call: Call): Promise<boolean> {
+    for (const endpoint of this.#pullEndpoints(reference)) {
+      if (await findBlob(this.#transport, endpoint, blob, call)) return true;
+    }
+    return false;
   }
 
   find(reference: Reference, call: Call): Promise<Digest | undefined> {

@@ -6,6 +6,7 @@ import { ACCEPT_MANIFESTS } from "./manifest.js";
 import { mirrorPolicy } from "./pull.js";
 import { pushScope } from "./push.js";
 import type { Transport } from "./transport.js";
+import type { Descriptor } from "../oci/types.js";
 import type { Call, ManifestCall } from "./types.js";
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
@@ -74,5 +75,36 @@ export async function findRepository(
       return !isUnknownRepository(error);
     }
     throw error;
+  }
+}
+
+/** HEAD of a blob where it is pulled from. A registry that does not say is believed to have it. */
+export async function findBlob(
+  transport: Transport,
+  endpoint: Endpoint,
+  blob: Descriptor,
+  { signal }: Call,
+): Promise<boolean> {
+  try {
+    const response = await transport.send(
+      {
+        what: `look for ${blob.digest} of ${endpoint.registry}/${endpoint.repository}`,
+        endpoint,
+        method: "HEAD",
+        target: `blobs/${blob.digest}`,
+        scopes: [{ repository: endpoint.repository, actions: ["pull"] }],
+        headers: { "accept-encoding": "identity" },
+        accept: [404],
+        signal,
+      },
+      mirrorPolicy(transport.policy),
+    );
+    await response.discard();
+    const length = Number(response.header("content-length") ?? 0);
+    // Some say 0 of every blob.
+    return response.status !== 404 && (length === 0 || length === blob.size);
+  } catch {
+    signal.throwIfAborted();
+    return true;
   }
 }

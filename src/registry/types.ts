@@ -80,6 +80,11 @@ export interface Registry extends AsyncDisposable {
   /** Verified: throws at the end when the bytes are not the descriptor's; resumes where a connection broke. */
   blob(reference: Reference, blob: Descriptor, call: Call): AsyncIterable<Uint8Array>;
   /**
+   * Whether the blob can be pulled, as far as a HEAD tells: `false` where the registry has none, or one of another size.
+   * What it does not say counts as yes. @throws the signal's reason
+   */
+  hasBlob(reference: Reference, blob: Descriptor, call: Call): Promise<boolean>;
+  /**
    * The digest of what the reference names where it would be pushed to; `undefined` where that is nothing, or where the
    * registry does not say. @throws TsbuildError REGISTRY_UNAVAILABLE when it cannot be reached
    */

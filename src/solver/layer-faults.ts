@@ -32,6 +32,7 @@ export class LayerFaults {
   readonly #used = new Map<Digest, Used>();
   readonly #failed = new Set<Digest>();
   readonly #denied = new Set<Digest>();
+  readonly #doubted = new Set<string>();
   readonly #because = new Map<CacheKey, string>();
   #noted: Noted[] = [];
 
@@ -72,7 +73,10 @@ export class LayerFaults {
     for (const { digest, where, reason, isHere } of noted) {
       if (this.#failed.has(digest)) continue;
       admitted.set(digest, { digest, where, reason });
-      if (!isHere) this.#denied.add(digest);
+      if (!isHere) {
+        this.#denied.add(digest);
+        this.#doubted.add(where);
+      }
       for (const key of this.#used.get(digest)?.keys ?? []) {
         this.#because.set(key, `the layer that ${where} has cannot be read: ${reason}`);
       }
@@ -84,6 +88,11 @@ export class LayerFaults {
   /** Whether a record of the layer is not to be believed. */
   isDenied(digest: Digest): boolean {
     return this.#denied.has(digest);
+  }
+
+  /** Whether who is called so has not had a layer that it should have: where one is missing, others may be. */
+  isDoubted(where: string): boolean {
+    return this.#doubted.has(where);
   }
 
   /** Why the step of this key is made anew, where that is such a layer. */

@@ -100,6 +100,32 @@ describeUnless(
       expect(isWhole(other, result.image.digest)).toBe(true);
     });
 
+    test("lets others of its cache be looked for, so that a cache without any is left after one try", async () => {
+      await using registry = await startRegistry();
+      const { build } = await machines();
+      const options = {
+        registryCache: { repository: `${registry.host}/org/cache`, copyLayers: true },
+      };
+      const steps = Array.from({ length: 6 }, (_, at) => `COPY a /a${at}`);
+      const text = ["FROM scratch AS one", ...steps, ""].join("\n");
+      await build("one", text, options);
+      for (const step of steps.slice(1)) {
+        await rm(fileOf(registry, await layerOf(registry, "org/cache", step)));
+      }
+      const before = (await registry.requests()).length;
+      const paths = steps.map((_, at) => `/a${at}`).join(" ");
+      const two = await build(
+        "two",
+        `${text}FROM scratch\nCOPY --from=one ${paths} /d/\n`,
+        options,
+      );
+      expect(two.made.filter((step) => !step.includes("--from"))).toEqual(steps.slice(1));
+      const asked = (await registry.requests()).slice(before);
+      // The first try ends with the first that is missing; the second one looks for each.
+      expect(asked.filter((one) => /^HEAD \S+cache\/blobs/.test(one)).length).toBeGreaterThan(0);
+      expect(two.notices.length).toBeLessThan(steps.length);
+    });
+
     test("is said with the registry's answer, once for each layer", async () => {
       await using registry = await startRegistry();
       const { build } = await machines();

@@ -57,6 +57,7 @@ export function keyBook(
   };
   return {
     name: `the cache ${place.name}`,
+    has: place.has,
     keeps,
     async find(key, looking) {
       using _permit = await lookups.acquire(looking);

@@ -30,6 +30,8 @@ export function layoutPlace(path: string, input: Omit<PushInput, "emit">): Cache
         yield* layout.open(layer, signal);
       },
     }),
+    // Its files show what is wrong with them when they are read.
+    has: () => Promise.resolve(true),
     put(tag, { config, manifest, layers }, signal) {
       const blobs = layers.map((layer) => {
         const from = layerOpener(layer, { ...input, signal });

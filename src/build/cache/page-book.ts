@@ -28,6 +28,7 @@ export function pageBook(place: CachePlace, name: PageName, emit: Emit): RecordB
   };
   return {
     name: `the cache ${place.name}`,
+    has: place.has,
     async find(key, signal) {
       loading ??= load(signal);
       return (await loading).get(key);

@@ -13,6 +13,8 @@ export interface CachePlace {
   read(blob: Descriptor, signal: AbortSignal): Promise<Uint8Array>;
   /** Where the bytes of a layer of it can be had. */
   locate(layer: Descriptor): Pick<LayerRecord, "origin" | "open">;
+  /** Whether it has the layer, as far as that is known without reading it. */
+  readonly has: (layer: Descriptor, signal: AbortSignal) => Promise<boolean>;
   /** Puts the page there, its layers first, and gives it the tag. @throws TsbuildError */
   put(tag: string, page: Page, signal: AbortSignal): Promise<void>;
 }

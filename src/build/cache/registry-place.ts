@@ -64,6 +64,7 @@ export function registryPlace(
       return Buffer.concat(parts);
     },
     locate: () => ({ origin: here }),
+    has: (layer, signal) => registry.hasBlob(here, layer, { signal }),
     async put(tag, { config, manifest, layers }, signal) {
       const ofConfig = { open: () => once(config.bytes), isNew: true };
       await Promise.all([

@@ -54,6 +54,8 @@ export function withWarmedImages(registry: Registry, input: WarmedInput): Regist
       const layout = blobs.get(blob.digest);
       return layout?.open(blob, call.signal) ?? registry.blob(reference, blob, call);
     },
+    hasBlob: async (reference, blob, call) =>
+      blobs.has(blob.digest) || registry.hasBlob(reference, blob, call),
     find: (...args) => registry.find(...args),
     hasRepository: (...args) => registry.hasRepository(...args),
     pushBlob: (...args) => registry.pushBlob(...args),

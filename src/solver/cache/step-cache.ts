@@ -1,8 +1,9 @@
 import { TsbuildError } from "../../errors.js";
 import { createSemaphore, type Semaphore } from "../../internal/semaphore.js";
+import { settledBefore } from "../../internal/settled.js";
 import { remember } from "../remember.js";
 import type { LayerFaults } from "../layer-faults.js";
-import { knownOnly, UnreadError } from "./hashed-source.js";
+import { unchangedOnly, UnreadError } from "./hashed-source.js";
 import { keyOf, type CacheKey } from "./key.js";
 import type {
   CacheInput,
@@ -129,10 +130,11 @@ export class StepCache {
   /**
    * The keys of a step that was made unread: its files are known now, from being packed. Without a key by content where one
    * of them has changed since.
+   * @param begun when packing began, in milliseconds since the epoch
    */
-  async keysAfter(step: CacheStep): Promise<StepKeys> {
+  async keysAfter(step: CacheStep, begun: number): Promise<StepKeys> {
     const { digests } = this.#input;
-    const memory = { ...digests, files: knownOnly(digests.files) };
+    const memory = { ...digests, files: unchangedOnly(digests.files, settledBefore(begun)) };
     try {
       for (const { id, digest } of step.inputs.contents) {
         const found = await digest?.({ memory, signal: this.#signal });
@@ -244,15 +246,18 @@ export class StepCache {
     return remember(this.#records, key, async () => {
       for (const book of this.#books(kind)) {
         const record = await book.find(key, this.#signal);
-        if (record !== undefined && !this.#isDenied(record)) return { record, book };
+        if (record !== undefined && (await this.#isGood(record, book))) return { record, book };
       }
       return undefined;
     });
   }
 
-  #isDenied(record: StepRecord): boolean {
-    if (record.kind !== "layer") return false;
-    return this.#faults?.isDenied(record.layer.descriptor.digest) ?? false;
+  /** Whether the record is to be believed. */
+  async #isGood(record: StepRecord, { name = "", has }: RecordBook): Promise<boolean> {
+    if (record.kind !== "layer" || this.#faults === undefined) return true;
+    const { descriptor } = record.layer;
+    if (this.#faults.isDenied(descriptor.digest)) return false;
+    return !this.#faults.isDoubted(name) || has === undefined || has(descriptor, this.#signal);
   }
 
   /** Why a step is made anew whose layer the cache seemed to have. */

@@ -2,7 +2,7 @@ import type { DigestMemory } from "../../context/types.js";
 import type { SealedLayer } from "../../layer/types.js";
 import type { Instruction } from "../../dockerfile/types.js";
 import type { Reference } from "../../oci/reference.js";
-import type { Layer } from "../../oci/types.js";
+import type { Descriptor, Layer } from "../../oci/types.js";
 import type { ImageContents } from "../types.js";
 import type { DigestOptions } from "./digest-files.js";
 import type { CacheKey } from "./key.js";
@@ -93,6 +93,8 @@ export interface RecordBook {
   keeps?(kind: StepKind): boolean;
   /** A layer's record only where its blob can be had: in the store, or where the record says. */
   find(key: CacheKey, signal: AbortSignal): Promise<StepRecord | undefined>;
+  /** Whether the layer of a record that it gave is there. Asked when another one was not. Absent: nothing tells. */
+  readonly has?: (layer: Descriptor, signal: AbortSignal) => Promise<boolean>;
   /** Resolves when the record is safe, was given up, or will be looked after. */
   save(key: CacheKey, record: StepRecord, about: RecordSubject, signal: AbortSignal): Promise<void>;
   /** Hears of a record of another book that this build uses. */
