@@ -11,6 +11,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { explain, start, type BuildEvent, type BuildOptions } from "../../src/index.js";
 import { busyboxBase } from "../support/bases.js";
@@ -155,6 +156,16 @@ describe("a step that copies", () => {
       expect(await build(exact)).toMatchObject({ made: [], digest: nothing.digest });
     },
   );
+
+  test("is cached where a file replaces another that is copied too, which nobody reads", async () => {
+    await write({ Dockerfile: "FROM scratch\nCOPY a b /y\nCOPY one two /z/\n", a: "a", b: "b" });
+    await write({ "one/f": "1", "two/f": "2" });
+    await sleep(150);
+    await build();
+    expect((await build()).made).toEqual([]);
+    await write({ a: "A" });
+    expect((await build()).made).toContain("COPY a b /y");
+  });
 
   test("fails where an empty directory comes to stand beside the file that was copied", async () => {
     await write({ Dockerfile: "FROM scratch\nCOPY d* /to\n", d1: "a file" });

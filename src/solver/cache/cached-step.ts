@@ -53,9 +53,10 @@ export async function cachedStep(step: StepInput): Promise<StepResult> {
   const found = looked.record && (await take(step, asked, looked.record, cache));
   if (found !== undefined) return { state: advance(effect, found), isCached: true };
   await sayWhy(step, asked, cache);
+  const begun = Date.now();
   const layer = await effect.layer();
   const created = step.now();
-  const keys = looked.isUnread === true ? await cache.keysAfter(asked) : looked.keys;
+  const keys = looked.isUnread === true ? await cache.keysAfter(asked, begun) : looked.keys;
   await cache.save(asked, keys, await recordOf(step, layer, created), aboutOf(step));
   await keepWhy(step, asked, cache);
   const chain = chainAfter(asked, keys.content, layer.diffId);

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { FileSource } from "../../context/types.js";
 import { hasSettled, type StatMemory } from "../../oci/content-digest.js";
-import { settledBefore } from "../../internal/settled.js";
+import { settledBefore, type SettledBefore } from "../../internal/settled.js";
 import type { FileEntry, FileReader, Tree } from "../../oci/tree.js";
 
 /**
@@ -59,16 +59,19 @@ class HashingReader implements FileReader {
   }
 }
 
-/** A file that nobody has read in this build, nor in an earlier one since it changed last. */
+/** A file that nobody has read since it changed last, in this build. */
 export class UnreadError extends Error {}
 
-/** What is known, and nothing else. */
-export function knownOnly(files: StatMemory): StatMemory {
+/**
+ * What is known, and what has not changed since the `clock`: files that others of the same name replace are never read
+ * for packing. Of a file that is neither, nobody can say what was packed.
+ */
+export function unchangedOnly(files: StatMemory, clock: SettledBefore): StatMemory {
   return {
     get(state) {
       const digest = files.get(state);
-      if (digest === undefined) throw new UnreadError("a file has changed during the build");
-      return digest;
+      if (digest !== undefined || hasSettled(state, clock)) return digest;
+      throw new UnreadError("a file has changed during the build");
     },
     set: (state, digest, lasting) => files.set(state, digest, lasting),
   };
