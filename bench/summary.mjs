@@ -163,7 +163,7 @@ const BUDGETS = [
     cell: ({ rows }) => byPeer(rows, "W6", "warm"),
   },
   {
-    what: "the same, nothing known: W6 cold",
+    what: "10 MiB on a large base, nothing known, by the fastest peer: W6 cold",
     budget: "0.33",
     cell: ({ rows }) => byPeer(rows, "W6", "cold"),
   },
