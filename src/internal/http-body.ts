@@ -1,4 +1,5 @@
 import { messageOf } from "../errors.js";
+import { watchGarbage } from "./young-garbage.js";
 
 /** A body to send: bytes, or a stream of a known length that can be opened again. */
 export type HttpBody =
@@ -64,6 +65,7 @@ export async function* uploadBody(
   body: Exclude<HttpBody, Uint8Array>,
   events: BodyEvents,
 ): AsyncGenerator<Uint8Array> {
+  const garbage = watchGarbage();
   let held: Uint8Array | undefined;
   let read = 0;
   try {
@@ -76,6 +78,7 @@ export async function* uploadBody(
         events.timer.arm(events.stallMs, "no byte could be sent");
         yield held;
         events.onSent(held.length);
+        garbage.count(held.length);
         events.timer.disarm();
       }
       held = chunk;

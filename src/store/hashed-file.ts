@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { TsbuildError } from "../errors.js";
+import { watchGarbage } from "../internal/young-garbage.js";
 import { type Digest, digestFromHex } from "../oci/digest.js";
 
 /** Bytes of each read, and of the two buffers that a write fills in turn: large enough that calls cost nothing. */
@@ -104,6 +105,7 @@ export async function writeHashed(
   signal.throwIfAborted();
   const handle = await onDisk(() => open(path, "wx", 0o644));
   const gatherer = new Gatherer(handle);
+  const garbage = watchGarbage();
   const hash = createHash("sha256");
   let size = 0;
   try {
@@ -115,6 +117,7 @@ export async function writeHashed(
       }
       hash.update(chunk);
       await onDisk(() => gatherer.write(chunk));
+      garbage.count(chunk.byteLength);
     }
     await onDisk(() => gatherer.flush());
   } finally {
@@ -144,6 +147,7 @@ export async function* readHashed(
   const handle = await open(path, "r");
   try {
     const { ino } = await handle.stat({ bigint: true });
+    const garbage = watchGarbage();
     const hash = createHash("sha256");
     let size = 0;
     for (;;) {
@@ -155,6 +159,7 @@ export async function* readHashed(
       hash.update(chunk);
       size += bytesRead;
       yield chunk;
+      garbage.count(BUFFER);
     }
     return { digest: digestFromHex(hash.digest("hex")), size, inode: ino };
   } finally {

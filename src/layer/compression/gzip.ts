@@ -1,4 +1,5 @@
 import { constants, crc32, deflateRaw, deflateRawSync } from "node:zlib";
+import { watchGarbage } from "../../internal/young-garbage.js";
 import { BLOCK_SIZE, type BlockSink, type Output } from "./block-sink.js";
 
 /**
@@ -37,6 +38,7 @@ export class GzipSink implements BlockSink {
   readonly #level: number;
   readonly #free: Buffer[] = [];
   readonly #running: Piece[] = [];
+  readonly #garbage = watchGarbage();
   #tail: Buffer | undefined;
   #crc = 0;
   #size = 0;
@@ -80,7 +82,10 @@ export class GzipSink implements BlockSink {
   async #writeFirst(): Promise<void> {
     const piece = this.#running.shift();
     if (piece === undefined) return;
-    for (const bytes of await piece.deflated) this.#output(bytes);
+    for (const bytes of await piece.deflated) {
+      this.#output(bytes);
+      this.#garbage.count(bytes.length);
+    }
     this.#free.push(piece.block);
   }
 
