@@ -37,6 +37,8 @@ export function createTools({ services, at, warn, running }: ToolsInput): Tools 
   const { signal, options, plan, store, emit } = input;
   const seal = (image: Image): SealOptions =>
     sealOptions(options, live(running).compress, image.format);
+  /** What the step mounts, to be looked at when that fails. */
+  const mounted: Layer[] = [];
   const tell = (layers: readonly Layer[]): Promise<void> => tellOfWork(layers, input, running);
   return {
     signal,
@@ -56,7 +58,10 @@ export function createTools({ services, at, warn, running }: ToolsInput): Tools 
     remote: input.remote,
     source: (name) => live(running).source(name),
     tree: (image) => tree(image, services, live(running)),
-    blobs: (image) => Promise.all(image.layers.map((layer) => layers.blob(layer))),
+    blobs: (image) => {
+      mounted.push(...image.layers);
+      return Promise.all(image.layers.map((layer) => layers.blob(layer)));
+    },
     contextImage: (path) => services.filesImage(undefined, path),
     contents: (stage) => contents(stage, layers),
     pack: async (changes, image) => {
@@ -74,8 +79,10 @@ export function createTools({ services, at, warn, running }: ToolsInput): Tools 
       void tell(image.layers);
       await allowed;
       using _turn = await services.steps.acquire(signal);
-      const finished = await view.run(image, spec, seal(image), (output) =>
-        emit({ type: "step-output", step, ...output }),
+      const finished = await layers.reading(mounted, () =>
+        view.run(image, spec, seal(image), (output) =>
+          emit({ type: "step-output", step, ...output }),
+        ),
       );
       const sealed = async (): Promise<SealedLayer> => {
         const layer = await finished.seal();

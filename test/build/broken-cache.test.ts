@@ -149,6 +149,21 @@ describeUnless(
   [lacksTools("docker-registry", "skopeo", "busybox"), lacksBuild()],
   "a cache's broken layer below a command",
   () => {
+    test("that a command mounts from another stage is made anew", async () => {
+      await using registry = await startRegistry();
+      const base = await pushBase(await busyboxBase(), registry, "library/busybox:latest");
+      const { build, path } = await machines();
+      const one = "FROM scratch AS one\nCOPY a /a\n";
+      await build("one", one, { target: "one", tarPath: join(path, "image.tar") });
+      const directory = join(path, "store-one", "blobs", "sha256");
+      for (const name of await readdir(directory)) await DAMAGES.other(join(directory, name));
+      const text = `${one}FROM ${base}\nRUN --mount=from=one,target=/one grep a /one/a\n`;
+      const { made, notices } = await build("one", text, {});
+      expect(made).toEqual(["COPY a /a", "RUN --mount=from=one,target=/one grep a /one/a"]);
+      expect(notices).toHaveLength(1);
+      expect(notices[0]).toContain("of the store cannot be read");
+    });
+
     test.each(["deleted", "truncated"] as const)(
       "that is %s is made anew, and its record with it",
       async (way) => {
@@ -192,11 +207,37 @@ test("a directory's broken layer is made anew, and explained", async () => {
     const bytes = await readFile(join(directory, name));
     if (bytes[0] === 0x1f) await DAMAGES.other(join(directory, name));
   }
-  const { made, notices } = await build("two", TWO, options);
+  const { made, notices, why } = await build("two", TWO, options);
   expect(made).toContain("COPY --from=one /a /d");
   expect(notices.length).toBeGreaterThan(0);
   expect(notices[0]).toContain(`of the cache ${path}/cache cannot be read`);
+  const [because] = why.get("COPY a /a") ?? [];
+  expect(because).toContain(`the layer that the cache ${path}/cache has cannot be read: `);
 });
+
+test.each(["registry", "inline"] as const)(
+  "a broken layer of a %s cache is made anew, and written again",
+  async (type) => {
+    const [{ build }, registry] = [await machines(), await memoryRegistry()];
+    const ref = `${registry.host}/org/cache:1`;
+    const isInline = type === "inline";
+    const cacheTo = [isInline ? ({ type } as const) : ({ type, ref, mode: "max" } as const)];
+    const one = "FROM scratch\nCOPY a /a\n";
+    await build("one", one, { ...(isInline ? { destinations: [ref] } : {}), cacheTo });
+    const blobs = registry.blobs.get("org/cache");
+    for (const [digest, bytes] of blobs ?? []) if (bytes[0] === 0x1f) blobs?.delete(digest);
+    const cacheFrom = [{ type: "registry", ref } as const];
+    const other = await memoryRegistry();
+    const options = { cacheFrom, destinations: [`${other.host}/org/app:1`] };
+    const { made, notices } = await build("two", one, { ...options, cacheTo });
+    expect(made).toEqual(["COPY a /a"]);
+    expect(notices).toHaveLength(1);
+    expect(notices[0]).toContain(`of the cache ${registry.host}/org/cache cannot be read`);
+    if (isInline) return;
+    const third = await build("three", one, options);
+    expect([third.made, third.notices]).toEqual([[], []]);
+  },
+);
 
 test("a layer that cannot be had twice ends the build", async () => {
   const [{ build }, registry] = [await machines(), await memoryRegistry()];

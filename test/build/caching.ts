@@ -12,6 +12,8 @@ export interface Observed {
   /** Texts of the steps that were made. */
   readonly made: readonly string[];
   readonly notices: readonly string[];
+  /** Why each step was made, by its text. */
+  readonly why: ReadonlyMap<string, readonly string[]>;
   /** Bytes of blobs that were pulled. */
   readonly pulled: number;
 }
@@ -66,11 +68,13 @@ async function observe(options: BuildOptions): Promise<Observed> {
   const cached: string[] = [];
   const made: string[] = [];
   const notices: string[] = [];
+  const why = new Map<string, readonly string[]>();
   const pulled = new Map<string, number>();
   await using running = start(options);
   for await (const event of running.events) {
     if (event.type === "step-start") texts.set(event.step, event.text);
     else if (event.type === "step-cached") cached.push(texts.get(event.step) ?? "");
+    else if (event.type === "step-missed") why.set(texts.get(event.step) ?? "", event.because);
     else if (event.type === "step-done" && event.layer !== undefined) {
       made.push(texts.get(event.step) ?? "");
     } else if (event.type === "notice") notices.push(event.message);
@@ -79,5 +83,5 @@ async function observe(options: BuildOptions): Promise<Observed> {
     }
   }
   const sum = [...pulled.values()].reduce((total, bytes) => total + bytes, 0);
-  return { result: await running.result, cached, made, notices, pulled: sum };
+  return { result: await running.result, cached, made, notices, why, pulled: sum };
 }
