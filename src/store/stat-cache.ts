@@ -1,12 +1,14 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { mkdir, open, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { StatMemory } from "../oci/content-digest.js";
 import type { StatCache } from "./types.js";
 
 /** Of what was not asked for this time, as much is kept for the next. */
 const MAX_UNUSED = 200_000;
+/** Characters written at once. */
+const PIECE = 64 * 1024;
 const DIGEST = /^[0-9a-f]{64}$/;
 
 /**
@@ -62,17 +64,26 @@ class Memory implements StatMemory {
     const known = this.#known;
     if (known === undefined || !this.#isChanged) return;
     const kept = known.size - this.#used.size > MAX_UNUSED ? this.#used : known;
-    const lines: string[] = [];
-    for (const [state, digest] of kept) {
-      if (!this.#passing.has(state)) lines.push(`${state} ${digest}\n`);
-    }
     try {
       await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
-      await writeFile(temporary, lines.join(""), { flag: "wx", mode: 0o600 });
+      await this.#write(kept, temporary);
       await rename(temporary, this.#path);
     } catch {
       // A full disk is found by those who need it.
     }
+  }
+
+  /** Piece by piece: a context may have more files than there is memory for a line of each. */
+  async #write(kept: ReadonlyMap<string, string>, file: string): Promise<void> {
+    await using handle = await open(file, "wx", 0o600);
+    let piece = "";
+    for (const [state, digest] of kept) {
+      if (!this.#passing.has(state)) piece += `${state} ${digest}\n`;
+      if (piece.length < PIECE) continue;
+      await handle.writeFile(piece);
+      piece = "";
+    }
+    await handle.writeFile(piece);
   }
 }
 
