@@ -11,7 +11,7 @@ import { RegistryError } from "./errors.js";
 import { chooseEntry, keptManifest } from "./manifest.js";
 import { mirrorPolicy, pullBlob, pullManifest } from "./pull.js";
 import { findBlob, findManifest, findRepository } from "./find.js";
-import { checkPush, pushBlob, pushManifest } from "./push.js";
+import { checkPush, pushBlob, pushManifest, type RefusedMounts } from "./push.js";
 import { Transport } from "./transport.js";
 import type {
   BlobSource,
@@ -39,6 +39,7 @@ class RegistryClient implements Registry {
   readonly #transport: Transport;
   /** Which of its endpoints last served a repository: what follows a manifest is asked for there first. */
   readonly #served = new Map<string, string>();
+  readonly #refusedMounts: RefusedMounts = new Set();
 
   constructor(options: RegistryOptions) {
     const policy: RetryPolicy = { ...DEFAULT_RETRY, ...options.retry };
@@ -121,7 +122,8 @@ class RegistryClient implements Registry {
     source: BlobSource,
     call: Call,
   ): Promise<"exists" | "mounted" | "uploaded"> {
-    return pushBlob(this.#transport, this.#pushEndpoint(reference), blob, source, call);
+    const endpoint = this.#pushEndpoint(reference);
+    return pushBlob(this.#transport, endpoint, blob, source, call, this.#refusedMounts);
   }
 
   pushManifest(

@@ -18,6 +18,9 @@ export function pushScope({ repository }: Endpoint): Scope {
   return { repository, actions: ["pull", "push"] };
 }
 
+/** Which repositories may not be mounted from, by where to and where from. */
+export type RefusedMounts = Set<string>;
+
 /** HEAD, mount, upload; all of it again when a connection breaks, since nobody knows then what the registry has. */
 export async function pushBlob(
   transport: Transport,
@@ -25,6 +28,7 @@ export async function pushBlob(
   blob: Descriptor,
   source: BlobSource,
   call: Call,
+  refused: RefusedMounts = new Set(),
 ): Promise<"exists" | "mounted" | "uploaded"> {
   const common = {
     what: `push ${blob.digest} to ${endpoint.registry}/${endpoint.repository}`,
@@ -32,7 +36,7 @@ export async function pushBlob(
     scopes: [pushScope(endpoint)],
     signal: call.signal,
   };
-  const from = mountSource(endpoint, source);
+  const from = mountSource(endpoint, source, refused);
   let hasSent = false;
   const onSent = (bytes: number): void => {
     hasSent = true;
@@ -43,7 +47,8 @@ export async function pushBlob(
     if (isAsked && (await hasBlob(transport, common, blob))) {
       return hasSent ? "uploaded" : "exists";
     }
-    const mount = from === undefined ? undefined : await tryMount(transport, common, blob, from);
+    const mount =
+      from === undefined ? undefined : await tryMount(transport, common, blob, from, refused);
     if (mount?.status === 201) return "mounted";
     const upload = mount ?? (await startUpload(transport, common));
     await finishUpload(transport, { ...common, onSent }, upload, blob, source);
@@ -58,9 +63,18 @@ export async function pushBlob(
 
 type Common = Pick<RegistryRequest, "what" | "endpoint" | "scopes" | "signal">;
 
-function mountSource(endpoint: Endpoint, { from }: BlobSource): string | undefined {
+function mountSource(
+  endpoint: Endpoint,
+  { from }: BlobSource,
+  refused: RefusedMounts,
+): string | undefined {
   if (from === undefined || from.registry !== endpoint.registry) return undefined;
-  return from.repository === endpoint.repository ? undefined : from.repository;
+  if (from.repository === endpoint.repository) return undefined;
+  return refused.has(mountName(endpoint, from.repository)) ? undefined : from.repository;
+}
+
+function mountName({ host, repository }: Endpoint, from: string): string {
+  return `${host}/${repository} ${from}`;
 }
 
 async function hasBlob(transport: Transport, common: Common, blob: Descriptor): Promise<boolean> {
@@ -83,6 +97,7 @@ async function tryMount(
   common: Common,
   blob: Descriptor,
   from: string,
+  refused: RefusedMounts,
 ): Promise<HttpResponse | undefined> {
   const query = `mount=${encodeURIComponent(blob.digest)}&from=${encodeURIComponent(from)}`;
   try {
@@ -95,8 +110,10 @@ async function tryMount(
     await response.discard();
     return response.status === 201 || response.status === 202 ? response : undefined;
   } catch (error) {
-    if (error instanceof RegistryError && error.status !== undefined) return undefined;
-    throw error;
+    if (!(error instanceof RegistryError) || error.status === undefined) throw error;
+    // Who is refused for one blob is for the next one; 404 is of that blob alone.
+    if (error.status !== 404) refused.add(mountName(common.endpoint, from));
+    return undefined;
   }
 }
 

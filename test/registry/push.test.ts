@@ -175,6 +175,26 @@ describe("mounts", () => {
     },
   );
 
+  test("after a refusal no other blob is mounted from that repository, and after a 404 they are", async () => {
+    for (const [status, posts] of [
+      [403, 1],
+      [404, 2],
+    ] as const) {
+      await using server = await startMemoryRegistry();
+      await using registry = client();
+      server.fail({ kind: "status", status, method: "POST", path: /mount=/ });
+      const from = at(server.host, "base/image:1");
+      const target = at(server.host, "org/app:1");
+      for (const name of ["one", "two"]) {
+        const { bytes, blob } = randomBlob(name.length);
+        server.addBlob("base/image", bytes);
+        await registry.pushBlob(target, blob, { open: sourceOf(bytes), from }, call());
+      }
+      expect(server.count("POST", /mount=/)).toBe(posts);
+      expect(server.blobs.get("org/app")?.size).toBe(2);
+    }
+  });
+
   test("nothing is mounted from another registry", async () => {
     expect(await push("accept", "registry.example")).toEqual(["uploaded", 1, 1]);
   });
