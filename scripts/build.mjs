@@ -52,6 +52,8 @@ const common = {
   platform: "node",
   target: "node20",
   external: ["koffi", "@cloudpss/zstd"],
+  define: { "WebAssembly.Module": "PatientModule" },
+  inject: ["scripts/wasm-module.mjs"],
   logLevel: "warning",
 };
 // The library: what is imported when first needed is a chunk of its own.
@@ -83,8 +85,7 @@ const commonJs = {
   outExtension: { ".js": ".cjs" },
   // An import() would load the machinery for ES modules after all.
   supported: { "dynamic-import": false },
-  define: { "import.meta.url": "__fileUrl", "WebAssembly.Module": "PatientModule" },
-  inject: ["scripts/wasm-module.mjs"],
+  define: { ...common.define, "import.meta.url": "__fileUrl" },
   banner: { js: 'const __fileUrl = require("node:url").pathToFileURL(__filename).href;' },
 };
 // The command, and the processes and threads that are started by their path. CommonJS, one file each: Node starts in

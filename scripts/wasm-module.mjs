@@ -1,4 +1,4 @@
-// Stands for `WebAssembly.Module` in what the command loads (scripts/build.mjs).
+// Stands for `WebAssembly.Module` in what the command and the library load (scripts/build.mjs).
 import { setFlagsFromString } from "node:v8";
 
 /**
@@ -8,13 +8,13 @@ import { setFlagsFromString } from "node:v8";
  * gets there.
  */
 const BUDGET = 1_000_000_000;
-/** Not by its whole name, which the bundler would put our own for. */
-const { Module } = WebAssembly;
 /** By V8's version: what it is if nobody says otherwise. Later versions have seven times as much. */
 const USUAL_BUDGETS = { 11.3: 1_800_000 };
 
 /** A function, as what comes after `new` may be; a module knows its budget from the beginning. */
 export function PatientModule(bytes) {
+  // Not by its whole name, which the bundler would put our own for.
+  const { Module } = WebAssembly;
   const [version] = /^\d+\.\d+/.exec(process.versions.v8) ?? [];
   const usual = USUAL_BUDGETS[version];
   if (usual === undefined) return new Module(bytes);
