@@ -21,6 +21,7 @@ import { solveOptions } from "./solve-options.js";
 import { withEpoch } from "./source-date-epoch.js";
 import { findStorePlace } from "./store-place.js";
 import { Uploads } from "./uploads.js";
+import { willRun } from "./will-run.js";
 import { workerStarter } from "./worker-starter.js";
 
 /** What one platform is built from. */
@@ -98,6 +99,8 @@ export async function openBuild(
     emit,
     signal,
   });
+  // Who needs it hears of a failure.
+  if (await willRun(options, plans, store)) worker().catch(() => undefined);
   const repositories = new Repositories({ registry, records: store.records, signal: whole });
   const sending = { registry, store, repositories, emit, ...hearing, signal: whole };
   const uploads = cleanup.use(new Uploads(sending));

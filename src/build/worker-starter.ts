@@ -27,16 +27,17 @@ export interface StarterInput {
   readonly signal: AbortSignal;
 }
 
-/** Starts the worker at the first call; every call gives the same one. */
+/** Starts the worker at the first call; every call gives the same one. `cleanup` ends it, also while it starts. */
 export function workerStarter(
   options: BuildOptions,
   { context, store, plans, cleanup, emit, signal }: StarterInput,
 ): () => Promise<Worker> {
   // Before anything is built, since it may be wrong.
   const inPlace = inPlaceOptions(options, [context, store.root]);
+  const stop = new AbortController();
   const start = async (): Promise<Worker> => {
     const { driver = options.materialize === true ? "in-place" : "auto" } = options;
-    const worker = await startWorker({
+    return startWorker({
       driver,
       inPlace,
       staging: store.staging,
@@ -46,25 +47,38 @@ export function workerStarter(
       abandoned: await leftovers(store),
       foreign: foreignArchitectures(plans),
       ...(options.layerMounts === undefined ? {} : { layerMounts: options.layerMounts }),
-      signal,
+      signal: AbortSignal.any([signal, stop.signal]),
     });
-    cleanup.use(worker);
-    const { driver: name, refused } = worker.host;
-    if (options.strict === true) refuseLosses(name);
-    const note = refused.map((one) => `${one.driver}: ${one.because}`).join("; ");
-    emit({ type: "driver", name, ...(note === "" ? {} : { note }) });
-    if (isSeenBySteps(worker.host)) await hide();
-    const messages = name === "in-place" ? [IN_PLACE] : meaningless(options, name);
-    for (const message of messages) emit({ type: "notice", message });
-    const losses = lossesOf(name);
-    if (losses !== undefined) emit({ type: "notice", message: losses });
-    if (worker.host.memoryBytes !== undefined) {
-      emit({ type: "notice", message: inMemory(worker.host.memoryBytes) });
-    }
-    return worker;
+  };
+  const begin = (): Promise<Worker> => {
+    const starting = start();
+    const close = async (): Promise<void> => {
+      stop.abort();
+      const started = await starting.catch(() => undefined);
+      await started?.[Symbol.asyncDispose]();
+    };
+    cleanup.use({ [Symbol.asyncDispose]: close });
+    return starting.then((worker) => introduce(worker, options, emit));
   };
   let worker: Promise<Worker> | undefined;
-  return () => (worker ??= start());
+  return () => (worker ??= begin());
+}
+
+/** Says what it is, and what it cannot do. @throws TsbuildError HOST_UNSUPPORTED when it may not lose anything */
+async function introduce(worker: Worker, options: BuildOptions, emit: Emit): Promise<Worker> {
+  const { driver: name, refused } = worker.host;
+  if (options.strict === true) refuseLosses(name);
+  const note = refused.map((one) => `${one.driver}: ${one.because}`).join("; ");
+  emit({ type: "driver", name, ...(note === "" ? {} : { note }) });
+  if (isSeenBySteps(worker.host)) await hide();
+  const messages = name === "in-place" ? [IN_PLACE] : meaningless(options, name);
+  for (const message of messages) emit({ type: "notice", message });
+  const losses = lossesOf(name);
+  if (losses !== undefined) emit({ type: "notice", message: losses });
+  if (worker.host.memoryBytes !== undefined) {
+    emit({ type: "notice", message: inMemory(worker.host.memoryBytes) });
+  }
+  return worker;
 }
 
 /** Whether this process, which holds the logins, is among those that a step finds in its /proc. */

@@ -22,6 +22,8 @@ export function createLayerHost(options: LayerHostOptions): LayerHost {
   const most = options.driver === "proot" ? 1 : undefined;
   const threads = openRootThreads(options.threadFile, most);
   const tools = createTools(options, threads);
+  // Every root of such a host needs one, for its layers or for what a step changes; elsewhere they are short of memory.
+  if (options.driver === "overlay") void threads.warm();
   const { mountedLayers } = options;
   const mounted =
     mountedLayers === undefined

@@ -33,7 +33,7 @@ export interface RootThreads extends AsyncDisposable {
     signal: AbortSignal,
     options?: RunOptions,
   ): Promise<RootJobs[K]["result"]>;
-  /** Starts one ahead of its first job. */
+  /** Starts one ahead of its first job, which waits for it. Never fails: the job says why no thread can be had. */
   warm(): Promise<void>;
 }
 
@@ -50,6 +50,8 @@ class Threads implements RootThreads {
   readonly #waiting: (() => void)[] = [];
   readonly #most: number;
   #busy = 0;
+  /** Started ahead, until it is ready or a job waits for it. */
+  #warming: Promise<Worker> | undefined;
 
   constructor(file: string | undefined, most: number) {
     this.#file = file ?? entryPath(ENTRY);
@@ -58,7 +60,13 @@ class Threads implements RootThreads {
   }
 
   async warm(): Promise<void> {
-    if (this.#all.size === 0) this.#idle.push(await this.#start());
+    if (this.#all.size > 0 || this.#warming !== undefined) return;
+    const warming = this.#start();
+    this.#warming = warming;
+    const thread = await warming.catch(() => undefined);
+    if (this.#warming !== warming) return;
+    this.#warming = undefined;
+    if (thread !== undefined) this.#idle.push(thread);
   }
 
   async run<K extends keyof RootJobs>(
@@ -70,7 +78,7 @@ class Threads implements RootThreads {
     await this.#turn();
     try {
       if (signal.aborted) throw abortError(kind, signal);
-      const thread = this.#idle.pop() ?? (await this.#start());
+      const thread = this.#idle.pop() ?? (await this.#next());
       // Starting took a while; a listener would not hear of what has happened already.
       if (signal.aborted) {
         this.#idle.push(thread);
@@ -92,6 +100,7 @@ class Threads implements RootThreads {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#warming?.catch(() => undefined);
     await Promise.all([...this.#all].map((thread) => this.#end(thread)));
   }
 
@@ -100,6 +109,12 @@ class Threads implements RootThreads {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
     this.#busy++;
+  }
+
+  #next(): Promise<Worker> {
+    const warming = this.#warming;
+    this.#warming = undefined;
+    return warming ?? this.#start();
   }
 
   async #start(): Promise<Worker> {

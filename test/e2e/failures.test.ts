@@ -7,6 +7,7 @@ import {
   builder,
   errorLines,
   lacksBuild,
+  leftovers,
   plainEnvironment,
   stackLines,
   untilNothingIsLeft,
@@ -115,6 +116,16 @@ describeUnless(
     test("a tag that the registry does not have", async () => {
       const outcome = await buildOf(`FROM ${registry.host}/library/busybox:no-such-tag\n`);
       await expectFailure(outcome, 75, /no-such-tag/);
+    });
+
+    test("a tag that the registry does not have, once the worker of a new store is on its way", async () => {
+      const fresh = builder({ store: join(dir.path, "fresh"), registry });
+      const context = await contextOf(`FROM ${registry.host}/library/busybox:missing\nRUN true\n`);
+      const outcome = await fresh.run(["--context", context, "--no-push"]);
+      // The command does not end before what it has started.
+      expect(await leftovers(fresh.store)).toEqual([]);
+      expect(await readdir(join(fresh.store, "staging"))).toEqual([]);
+      await expectFailure(outcome, 75, /busybox:missing/);
     });
 
     test("a password that the registry refuses, before anything is built", async () => {
