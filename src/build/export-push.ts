@@ -73,15 +73,20 @@ export class ImagePush {
   }
 
   async #parts(destination: Reference): Promise<void> {
+    const { images } = this.#exported;
+    const parts = images.map((image) => this.#part(image, destination));
+    // Nothing goes on behind the back of whoever hears of a failure.
+    await Promise.allSettled(parts);
+    await Promise.all(parts);
+  }
+
+  async #part(image: SerializedImage, destination: Reference): Promise<void> {
+    await this.#blobs(image, destination);
+    if (this.#exported.index === undefined) return;
     const { registry, signal } = this.#input;
-    const { images, index } = this.#exported;
-    for (const image of images) {
-      await this.#blobs(image, destination);
-      if (index === undefined) continue;
-      const { bytes, descriptor } = image.manifest;
-      const reference = byDigest(destination, image.manifest);
-      await registry.pushManifest(reference, bytes, descriptor.mediaType, { signal });
-    }
+    const { bytes, descriptor } = image.manifest;
+    const reference = byDigest(destination, image.manifest);
+    await registry.pushManifest(reference, bytes, descriptor.mediaType, { signal });
   }
 
   async #blobs({ image, config }: SerializedImage, destination: Reference): Promise<void> {
