@@ -20,8 +20,9 @@ export class CollectedRecords implements RecordBook {
     return this.save(key, record, about);
   }
 
+  /** Always in the same order: stages and platforms are built at once, and an image has these in its configuration. */
   all(): readonly Entry[] {
-    return [...this.#entries.values()];
+    return [...this.#entries.values()].toSorted(byKey);
   }
 
   /**
@@ -47,6 +48,10 @@ export class CollectedRecords implements RecordBook {
         chosen.set(entry.key, entry);
       }
     }
-    return [...chosen.values()];
+    return [...chosen.values()].toSorted(byKey);
   }
+}
+
+function byKey(a: Entry, b: Entry): number {
+  return a.key < b.key ? -1 : 1;
 }
