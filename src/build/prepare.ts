@@ -21,7 +21,6 @@ import { solveOptions } from "./solve-options.js";
 import { withEpoch } from "./source-date-epoch.js";
 import { findStorePlace } from "./store-place.js";
 import { Uploads } from "./uploads.js";
-import { willRun } from "./will-run.js";
 import { workerStarter } from "./worker-starter.js";
 
 /** What one platform is built from. */
@@ -70,6 +69,8 @@ export interface OpenBuild {
   readonly repositories: Repositories;
   readonly cache: OpenCache | undefined;
   readonly mounts: SharedMounts | undefined;
+  /** To be called when no step is left: what only steps need is closed meanwhile, and would be opened again. */
+  readonly solved: () => void;
 }
 
 /** Opens what building needs; `cleanup` closes it. */
@@ -91,16 +92,8 @@ export async function openBuild(
   const place = await findStorePlace(options.store, environment);
   if (place.notice !== undefined) emit({ type: "notice", message: place.notice });
   const store = cleanup.use(await openStore(place.directory, signal));
-  const worker = workerStarter(options, {
-    context: main.directory,
-    store,
-    plans,
-    cleanup,
-    emit,
-    signal,
-  });
-  // Who needs it hears of a failure.
-  if (await willRun(options, plans, store)) worker().catch(() => undefined);
+  const starting = { context: main.directory, store, plans, cleanup, emit, signal };
+  const { worker, letGo } = workerStarter(options, starting);
   const repositories = new Repositories({ registry, records: store.records, signal: whole });
   const sending = { registry, store, repositories, emit, ...hearing, signal: whole };
   const uploads = cleanup.use(new Uploads(sending));
@@ -132,7 +125,10 @@ export async function openBuild(
     ...hearing,
     signal,
   };
-  return { shared, uploads, repositories, cache, mounts };
+  const solved = (): void => {
+    if (mounts === undefined) letGo();
+  };
+  return { shared, uploads, repositories, cache, mounts, solved };
 }
 
 export interface OpenInput {

@@ -16,6 +16,7 @@ import { earlyUploads, foreseeAll, pushPermission, repositoriesOf } from "./push
 import { openRegistry } from "./registry.js";
 import { withWarmed } from "./cache/warmed.js";
 import { boundStore, readKeepStorage } from "./store-bound.js";
+import { willRun } from "./will-run.js";
 
 /** One build from its options to its result. Everything that it opens is closed when it returns, in reverse order. */
 export async function runBuild(
@@ -45,14 +46,11 @@ export async function runBuild(
 
   const faults = new LayerFaults();
   const opening = { registry, cleanup, emit, faults, signal: permission.signal, whole: signal };
-  const {
-    shared,
-    uploads,
-    repositories: known,
-    cache,
-    mounts,
-  } = await openBuild(options, planned, opening);
+  const opened = await openBuild(options, planned, opening);
+  const { shared, uploads, repositories: known, cache, mounts, solved } = opened;
   const { store } = shared;
+  // Who needs it hears of a failure.
+  if (await willRun(options, plans, store)) shared.worker().catch(() => undefined);
   foreseeAll(destinations, known);
   const onWork = earlyUploads(options, repositories, permission, uploads);
   const [first] = plans;
@@ -65,6 +63,7 @@ export async function runBuild(
     solving.begin();
     const common = { ...shared, emit: solving.emit, onWork };
     const images = await solve(common, plans).catch(refused);
+    solved();
     await permission.settled();
     const exported = await exportImages(images, exporting);
     await cache?.write(images);

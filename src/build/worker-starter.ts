@@ -27,11 +27,19 @@ export interface StarterInput {
   readonly signal: AbortSignal;
 }
 
-/** Starts the worker at the first call; every call gives the same one. `cleanup` ends it, also while it starts. */
+/** The worker of a build, while it has one. */
+export interface WorkerStarter {
+  /** Starts it at the first call; every call gives the same one, until it is let go. */
+  readonly worker: () => Promise<Worker>;
+  /** It has nothing to do for now, and ends beside what comes next. In place it stays, with what it keeps of "/". */
+  readonly letGo: () => void;
+}
+
+/** `cleanup` ends the worker, also while it starts, and waits for one that was let go. */
 export function workerStarter(
   options: BuildOptions,
   { context, store, plans, cleanup, emit, signal }: StarterInput,
-): () => Promise<Worker> {
+): WorkerStarter {
   // Before anything is built, since it may be wrong.
   const inPlace = inPlaceOptions(options, [context, store.root]);
   const stop = new AbortController();
@@ -61,7 +69,17 @@ export function workerStarter(
     return starting.then((worker) => introduce(worker, options, emit));
   };
   let worker: Promise<Worker> | undefined;
-  return () => (worker ??= begin());
+  const end = async (): Promise<void> => {
+    const idle = await worker;
+    if (idle === undefined || idle.host.driver === "in-place") return;
+    worker = undefined;
+    await idle[Symbol.asyncDispose]();
+  };
+  return {
+    worker: () => (worker ??= begin()),
+    // Whoever asked for it has heard why there is none, and `cleanup` tells what went wrong at its end.
+    letGo: () => void end().catch(() => undefined),
+  };
 }
 
 /** Says what it is, and what it cannot do. @throws TsbuildError HOST_UNSUPPORTED when it may not lose anything */
