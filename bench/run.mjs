@@ -85,7 +85,7 @@ function startClock(minutes) {
   const began = Date.now();
   let end = began + minutes * 60_000;
   for (const name of ["SIGINT", "SIGTERM"]) {
-    process.once(name, () => {
+    process.on(name, () => {
       console.log(`${name}: no build is begun any more`);
       end = 0;
     });
@@ -113,7 +113,13 @@ async function measureRound(round, { result, tools, sources, files, lane }) {
       }
       if (!isCalibrated) result.calibrations.push({ round, ...calibrate(lane.work) });
       isCalibrated = true;
-      const runs = await runSequence(source, files[source], tool, round, lane);
+      const runs = [];
+      try {
+        await runSequence(source, files[source], tool, round, lane, runs);
+      } catch (error) {
+        if (!clock.isOver()) throw error;
+        console.error(error); // the signal has ended the registry as well
+      }
       result.runs = [...result.runs.filter((run) => !isOfIt(run)), ...runs];
       keep(options.json, result);
     }
@@ -127,14 +133,14 @@ function keep(path, result) {
   renameSync(`${path}.new`, path);
 }
 
-async function runSequence(source, files, tool, round, lane) {
+/** Adds to `runs` what one tool's builds of a workload's files took. */
+async function runSequence(source, files, tool, round, lane, runs) {
   const { options, work, user, filled, clock } = lane;
   const name = `${source}-${label(tool).replaceAll(" ", "-")}-${tool.group}`;
   const builds = sequence(source, tool, { ...options, filled: filled.has(name) });
   const context =
     source === "W7" ? lab.copyContext(files.context, join(work, "context")) : files.context;
   const state = join(work, "state");
-  const runs = [];
   try {
     for (const [i, build] of builds.entries()) {
       if (clock.isOver()) {
@@ -157,7 +163,6 @@ async function runSequence(source, files, tool, round, lane) {
     await support.removeTree(state);
     if (source === "W7") await support.removeTree(context);
   }
-  return runs;
 }
 
 async function freshState(state, tool, user) {

@@ -7,6 +7,8 @@ export async function startTap(python, script, { host }) {
   const child = spawn(python, [script, host.split(":").at(-1)], {
     stdio: ["pipe", "pipe", "inherit"],
   });
+  const ended = new Promise((resolve) => child.once("close", resolve));
+  child.stdin.on("error", () => {}); // it has ended, which its output says too
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const next = async () => {
     const { value, done } = await lines.next();
@@ -20,7 +22,6 @@ export async function startTap(python, script, { host }) {
       return JSON.parse(await next());
     },
     async [Symbol.asyncDispose]() {
-      const ended = new Promise((resolve) => child.once("close", resolve));
       child.stdin.end();
       await ended;
     },
