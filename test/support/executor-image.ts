@@ -9,7 +9,8 @@ import { mustRun, tempDir } from "./tools.js";
 const SUITE = "trixie";
 const HERE = "deploy/executor";
 /** Everything that the image is made of, besides Debian. */
-const SOURCES = [HERE, "src", "bin", "scripts/build.mjs", "package.json", "package-lock.json"];
+const BUNDLING = ["scripts/build.mjs", "scripts/make-code.cjs", "scripts/wasm-module.mjs"];
+const SOURCES = [HERE, "src", "bin", ...BUNDLING, "package.json", "package-lock.json"];
 const LOCKS = [`${HERE}/npm-install`, `${HERE}/package-lock.json`, "package-lock.json"];
 
 /** A layout of what `debian:trixie-slim` is, able to reach the package mirror that this machine uses. */
