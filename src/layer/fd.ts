@@ -1,5 +1,5 @@
 import { fstatSync, readSync, writeSync } from "node:fs";
-import { setImmediate } from "node:timers/promises";
+import { setImmediate, setTimeout } from "node:timers/promises";
 import { TsbuildError, messageOf } from "../errors.js";
 import { diskFullHint } from "../internal/disk-full.js";
 
@@ -17,6 +17,32 @@ export async function* readFd(fd: number): AsyncGenerator<Uint8Array, void, void
     const buffer = Buffer.allocUnsafe(Math.min(READ_SIZE, size - at));
     const got = readSync(fd, buffer, 0, buffer.length, at);
     if (got === 0) return;
+    at += got;
+    yield buffer.subarray(0, got);
+    await setImmediate();
+  }
+}
+
+/** Milliseconds between looks at a file that has not grown: far less than a build can tell. */
+const GROWTH = 10;
+
+/**
+ * The same of a file that somebody else is still writing, until so many bytes have come. Waits for them as long as they
+ * take: who knows that they will not come aborts. @throws what `signal` says
+ */
+export async function* followFd(
+  fd: number,
+  size: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, void> {
+  for (let at = 0; at < size;) {
+    signal.throwIfAborted();
+    const buffer = Buffer.allocUnsafe(Math.min(READ_SIZE, size - at));
+    const got = readSync(fd, buffer, 0, buffer.length, at);
+    if (got === 0) {
+      await setTimeout(GROWTH, undefined, { signal });
+      continue;
+    }
     at += got;
     yield buffer.subarray(0, got);
     await setImmediate();

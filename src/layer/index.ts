@@ -10,6 +10,7 @@ export type {
   Tree,
   UnpackResult,
 } from "./types.js";
+export { followFd } from "./fd.js";
 export { packLayer, prepareCompression } from "./pack-layer.js";
 export { type RepackOptions, repackLayer } from "./repack-layer.js";
 export {

@@ -29,6 +29,15 @@ export interface LayersInput {
   readonly faults?: LayerFaults;
 }
 
+/** Bytes of a blob. One of fewer is there before a thread could have begun with it. */
+const WORTH_FOLLOWING = 4 * 1024 * 1024;
+
+/** A blob that somebody reads while it comes. */
+interface Followed {
+  readonly digest: Digest;
+  readonly begin: (path: string) => void;
+}
+
 /**
  * Layers by what is known of them: the blob in the store, the index, the plain tar. Each is fetched or made once
  * however many steps ask for it at the same time.
@@ -38,6 +47,7 @@ export class Layers {
   readonly #blobs = new Map<Digest, Promise<void>>();
   readonly #indexes = new Map<DiffId, Promise<LayerIndex>>();
   readonly #plain = new Map<DiffId, Promise<string>>();
+  #followed: Followed | undefined;
 
   constructor(input: LayersInput) {
     this.#input = input;
@@ -46,11 +56,37 @@ export class Layers {
   /** The layer's blob in the store; pulled when it is not there. */
   async blob(layer: Layer): Promise<LayerBlob> {
     await once(this.#blobs, layer.descriptor.digest, () => this.#pull(layer));
+    return this.#named(layer);
+  }
+
+  #named({ descriptor, diffId }: Layer): LayerBlob {
     return {
-      diffId: layer.diffId,
-      path: this.#input.store.blobPath(layer.descriptor.digest),
-      compression: layerCompression(layer.descriptor.mediaType),
+      diffId,
+      path: this.#input.store.blobPath(descriptor.digest),
+      compression: layerCompression(descriptor.mediaType),
     };
+  }
+
+  /**
+   * The same as soon as its first bytes are there, for who reads it from its beginning. One at a time: whoever follows a
+   * blob has a thread of the worker's for as long as that comes, and others want theirs.
+   */
+  async coming(layer: Layer): Promise<LayerBlob> {
+    const { digest, size, mediaType } = layer.descriptor;
+    const isWorthwhile = size >= WORTH_FOLLOWING && layerCompression(mediaType) !== "none";
+    if (!isWorthwhile || this.#followed !== undefined) return this.blob(layer);
+    const begun = new Promise<LayerBlob>((resolve) => {
+      const begin = (path: string): void => {
+        resolve({ ...this.#named(layer), coming: { path, size } });
+      };
+      this.#followed = { digest, begin };
+    });
+    const whole = this.blob(layer);
+    const letGo = (): void => {
+      this.#followed = undefined;
+    };
+    whole.then(letGo, letGo);
+    return Promise.race([begun, whole]);
   }
 
   async #pull(layer: Layer): Promise<void> {
@@ -88,7 +124,9 @@ export class Layers {
       }
     };
     try {
-      await store.put(watched(), descriptor, signal);
+      await store.put(watched(), descriptor, signal, (path) => {
+        if (this.#followed?.digest === descriptor.digest) this.#followed.begin(path);
+      });
     } catch (error) {
       if (isFault && !signal.aborted) faults?.unreadable(descriptor.digest, error);
       throw error;

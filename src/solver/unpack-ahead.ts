@@ -12,7 +12,7 @@ export interface AheadInput {
 
 /**
  * The blobs of layers, lowest first. While they are pulled the worker starts, and unpacks each as soon as it and those
- * below it are there.
+ * below it are there; one of them already while it comes.
  */
 export async function blobsUnpackedAhead(
   wanted: readonly Layer[],
@@ -24,12 +24,17 @@ export async function blobsUnpackedAhead(
   const stop = new AbortController();
   const unpacking: Promise<unknown>[] = [];
   try {
-    const lastAbsent = (await absent(wanted, input)).lastIndexOf(true);
-    const pulled = wanted.map((layer) => input.layers.blob(layer));
-    // With the last one that comes the root can be made.
-    const lower = pulled.slice(0, Math.max(0, lastAbsent));
+    const { layers } = input;
+    const isAbsent = await absent(wanted, input);
+    const coming = wanted.map((layer, at) =>
+      isAbsent[at] ? layers.coming(layer) : layers.blob(layer),
+    );
+    const pulled = wanted.map((layer) => layers.blob(layer));
+    // Each fails with the blob that it is of.
+    for (const blob of coming) blob.catch(() => undefined);
+    const upToLast = coming.slice(0, isAbsent.lastIndexOf(true) + 1);
     const signal = AbortSignal.any([input.signal, stop.signal]);
-    void unpackAsTheyCome(lower, worker, unpacking, signal);
+    void unpackAsTheyCome(upToLast, worker, unpacking, signal);
     return await Promise.all(pulled);
   } catch (error) {
     stop.abort(error);
@@ -48,18 +53,21 @@ function absent(wanted: readonly Layer[], { store }: AheadInput): Promise<readon
 
 /**
  * Never fails: a layer that could not be unpacked is unpacked again for the root, which then says why not.
+ * @param coming up to the last one that is absent: when that is whole the root itself can be made
  * @param unpacking gets what is under way
  */
 async function unpackAsTheyCome(
-  pulled: readonly Promise<LayerBlob>[],
+  coming: readonly Promise<LayerBlob>[],
   worker: Promise<Worker>,
   unpacking: Promise<unknown>[],
   signal: AbortSignal,
 ): Promise<void> {
   const ready: LayerBlob[] = [];
   try {
-    for (const blob of pulled) {
-      ready.push(await blob);
+    for (const [at, blob] of coming.entries()) {
+      const found = await blob;
+      if (at === coming.length - 1 && found.coming === undefined) return;
+      ready.push(found);
       const started = await worker;
       if (signal.aborted) return;
       const unpacked = started.unpackAhead?.([...ready], signal);

@@ -59,6 +59,12 @@ async function* readBlob(
   );
 }
 
+function deleted(digest: Digest, path: string): TsbuildError {
+  const message = `tried to store blob ${digest} at ${path}: it was deleted`;
+  const hint = "another process cleaned the store up; build again";
+  return new TsbuildError("STORE_FAILED", message, { hint });
+}
+
 /**
  * Blobs as files of `directory` under the hex digits of their digests. They come to be under names of the staging
  * directory, on the same filesystem, and are renamed: a name in `directory` is always whole, unless the machine itself
@@ -84,11 +90,7 @@ export function createBlobStore(
       throw storeFailure(`store blob ${digest}`, path, error);
     }
     // Only when who took its predecessor away was killed before it could put this one back.
-    throw new TsbuildError(
-      "STORE_FAILED",
-      `tried to store blob ${digest} at ${path}: it was deleted`,
-      { hint: "another process cleaned the store up; build again" },
-    );
+    throw deleted(digest, path);
   };
 
   const statBlob: BlobStore["stat"] = async (digest) => {
@@ -101,31 +103,34 @@ export function createBlobStore(
     }
   };
 
+  const put: BlobStore["put"] = async (bytes, expected, signal, onFile) => {
+    signal.throwIfAborted();
+    if (expected !== undefined) {
+      const known = await statBlob(expected.digest);
+      if (known?.size === expected.size) {
+        await closeUnread(bytes);
+        return { digest: expected.digest, size: known.size };
+      }
+    }
+    const file = stagingPath("blob");
+    const what = expected === undefined ? "a blob" : `blob ${expected.digest}`;
+    try {
+      const asFailure = (error: unknown): Error => storeFailure(`write ${what}`, file, error);
+      const about = { what, expected, asFailure, onFile };
+      const content = await writeHashed(file, bytes, { ...about, signal });
+      await adoptBlob(file, content.digest);
+      return content;
+    } catch (error) {
+      await rm(file, { force: true }).catch(() => undefined);
+      throw error;
+    }
+  };
+
   return {
     blobPath,
     adoptBlob,
     stat: statBlob,
     get: (digest, signal) => readBlob(blobPath(digest), digest, signal),
-    async put(bytes, expected, signal) {
-      signal.throwIfAborted();
-      if (expected !== undefined) {
-        const known = await statBlob(expected.digest);
-        if (known?.size === expected.size) {
-          await closeUnread(bytes);
-          return { digest: expected.digest, size: known.size };
-        }
-      }
-      const file = stagingPath("blob");
-      const what = expected === undefined ? "a blob" : `blob ${expected.digest}`;
-      try {
-        const asFailure = (error: unknown): Error => storeFailure(`write ${what}`, file, error);
-        const content = await writeHashed(file, bytes, { what, expected, asFailure, signal });
-        await adoptBlob(file, content.digest);
-        return content;
-      } catch (error) {
-        await rm(file, { force: true }).catch(() => undefined);
-        throw error;
-      }
-    },
+    put,
   };
 }

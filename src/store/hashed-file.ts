@@ -92,9 +92,11 @@ export async function writeHashed(
     readonly expected: Content | undefined;
     readonly asFailure: (error: unknown) => Error;
     readonly signal: AbortSignal;
+    /** Hears the path when the first bytes have come. */
+    readonly onFile?: ((path: string) => void) | undefined;
   },
 ): Promise<Content> {
-  const { what, expected, asFailure, signal } = options;
+  const { what, expected, asFailure, signal, onFile } = options;
   const onDisk = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work();
@@ -111,6 +113,7 @@ export async function writeHashed(
   try {
     for await (const chunk of bytes) {
       signal.throwIfAborted();
+      if (size === 0) onFile?.(path);
       size += chunk.byteLength;
       if (expected !== undefined && size > expected.size) {
         throw mismatch(what, "longer", expected);

@@ -10,6 +10,8 @@ export interface BlobStore {
     bytes: AsyncIterable<Uint8Array>,
     expected: Descriptor | undefined,
     signal: AbortSignal,
+    /** Hears the file that is written, when it has no more than its first bytes. It gets its own name when it is whole, or is deleted. */
+    onFile?: (path: string) => void,
   ): Promise<{ readonly digest: Digest; readonly size: number }>;
   /** The blob's bytes; throws STORE_FAILED at the end if they do not hash to `digest`. */
   get(digest: Digest, signal: AbortSignal): AsyncIterable<Uint8Array>;

@@ -1,4 +1,3 @@
-import { closeSync } from "node:fs";
 import { errnoOf, unreachable } from "../errors.js";
 import { packLayer, unpackLayer } from "../layer/index.js";
 import type { Change, RootFs, SealedLayer } from "../layer/types.js";
@@ -137,25 +136,21 @@ async function unpack(
 ): Promise<Unpacked> {
   const { layer, form, indexFile, hashRing } = job;
   using rootFs = openPlaceFs(calls, job);
-  const blob = openBlob(layer.path);
-  try {
-    const unpacked = await unpackLayer(
-      blob,
-      enteringRootFs(rootFs, () => enter(door, job)),
-      {
-        compression: layer.compression,
-        diffId: layer.diffId,
-        index: indexFile,
-        ...(hashRing === undefined ? {} : { hash: hashInto(hashRing) }),
-        whiteouts: form === "lower" ? "overlay" : "apply",
-        place: job.directory,
-        signal,
-      },
-    );
-    return { ...unpacked, skipped: rootFs.skipped };
-  } finally {
-    closeSync(blob);
-  }
+  using blob = openBlob(layer);
+  const unpacked = await unpackLayer(
+    blob.source(signal),
+    enteringRootFs(rootFs, () => enter(door, job)),
+    {
+      compression: layer.compression,
+      diffId: layer.diffId,
+      index: indexFile,
+      ...(hashRing === undefined ? {} : { hash: hashInto(hashRing) }),
+      whiteouts: form === "lower" ? "overlay" : "apply",
+      place: job.directory,
+      signal,
+    },
+  );
+  return { ...unpacked, skipped: rootFs.skipped };
 }
 
 function openPlaceFs(calls: FileCalls, job: UnpackJob): LiveRootFs {

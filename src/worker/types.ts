@@ -3,12 +3,18 @@ import type { DiffId } from "../oci/digest.js";
 import type { Compression, ImageFormat } from "../oci/types.js";
 import type { ExitStatus, ProcessOutput, ProcessSpec, StepMount } from "./sandbox/types.js";
 
-/** A layer whose blob is in the store. */
+/** A layer whose blob is in the store, or on its way there. */
 export interface LayerBlob {
   readonly diffId: DiffId;
   /** The blob's file. */
   readonly path: string;
   readonly compression: Compression;
+  /** The blob is still being pulled, and its file has another name until it is whole. */
+  readonly coming?: {
+    readonly path: string;
+    /** Bytes that it will have. */
+    readonly size: number;
+  };
 }
 
 /** How a layer of a live view is sealed; where its files go the worker chooses, in the staging directory. */

@@ -25,7 +25,11 @@ function nameOf(at: number): string {
 }
 
 /** @param present which layers the store has */
-function scene(present: readonly number[], started: Promise<void> = Promise.resolve()): Scene {
+function scene(
+  present: readonly number[],
+  started: Promise<void> = Promise.resolve(),
+  early: Readonly<Record<number, Promise<LayerBlob>>> = {},
+): Scene {
   const log: string[] = [];
   const signal = new AbortController().signal;
   const settle: ((error?: Error) => void)[] = [];
@@ -55,6 +59,7 @@ function scene(present: readonly number[], started: Promise<void> = Promise.reso
     },
     layers: {
       blob: (layer: Layer) => pulls[LAYERS.indexOf(layer)],
+      coming: (layer: Layer) => early[LAYERS.indexOf(layer)] ?? pulls[LAYERS.indexOf(layer)],
     },
     worker: async () => {
       log.push("start");
@@ -83,6 +88,18 @@ test("each layer is unpacked while those above it still come, and the worker sta
   expect(log).toEqual(["start", "unpack lowest", "unpack lowest+middle"]);
   await arrive(2);
   expect((await blobs).map(({ path }) => path)).toEqual(["lowest", "middle", "topmost"]);
+});
+
+test("the last one is unpacked ahead where it can be while it comes", async () => {
+  const { diffId } = LAYERS[2] ?? {};
+  const coming = { path: "half", size: 9 };
+  const half = { diffId, path: "whole", compression: "gzip", coming } as LayerBlob;
+  const { input, log, arrive } = scene([0, 1], undefined, { 2: Promise.resolve(half) });
+  const blobs = blobsUnpackedAhead(LAYERS, input);
+  await arrive(0);
+  expect(log.at(-1)).toBe("unpack lowest+middle+whole");
+  await arrive(2);
+  expect((await blobs).map((blob) => blob.coming)).toEqual([undefined, undefined, undefined]);
 });
 
 test("layers that are all there are left to the root that is made of them", async () => {

@@ -59,6 +59,22 @@ test("a blob is stored under its digest and read back", async () => {
   expect(await readdir(store.staging)).toEqual([]);
 });
 
+test("a blob can be read while it comes, under the name that it has until then", async () => {
+  await using store = await openStore(root, signal);
+  const seen: string[] = [];
+  let file = "";
+  async function* coming(): AsyncGenerator<Uint8Array> {
+    yield Buffer.alloc(300_000, "a");
+    for (let size = 0; size === 0; await sleep(1)) ({ size } = await stat(file));
+    seen.push((await readFile(file, "utf8")).slice(0, 1));
+    yield Buffer.from("b");
+  }
+  const { digest } = await store.put(coming(), undefined, signal, (path) => (file = path));
+  expect(seen).toEqual(["a"]);
+  await expect(stat(file)).rejects.toThrow("ENOENT");
+  expect(await store.stat(digest)).toEqual({ size: 300_001 });
+});
+
 test("chunks of every size arrive whole, also when their owner reuses one buffer", async () => {
   await using store = await openStore(root, signal);
   const expected = createHash("sha256");

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import {
+  appendFileSync,
   chmodSync,
   existsSync,
   lstatSync,
@@ -8,6 +9,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -104,6 +106,72 @@ describe.skipIf(because !== undefined)(`a layer host${because ?? ""}`, () => {
     }
     expect(layersIn(layers).filter((name) => name.startsWith("chain-"))).toHaveLength(2);
     expect(existsSync(join(layers, hexOf(incomplete.diffId)))).toBe(false);
+  });
+
+  describe("a layer that is still coming", () => {
+    const content = randomBytes(600_000).toString("hex");
+    const half = 300_000;
+
+    /** Its blob so far, under the name that it has until it is whole. */
+    function begin(): { readonly blob: LayerBlob; readonly bytes: Buffer; readonly early: string } {
+      const whole = layer(directory("a"), { path: "a/x", content });
+      const bytes = gzipSync(readFileSync(whole.path));
+      rmSync(whole.path);
+      const early = `${whole.path}.coming`;
+      writeFileSync(early, bytes.subarray(0, half));
+      const coming = { path: early, size: bytes.length };
+      return { blob: { ...whole, compression: "gzip", coming }, bytes, early };
+    }
+
+    test("is unpacked with what there is, and is there when the rest has come", async () => {
+      const { host, layers } = open("overlay");
+      await using _host = host;
+      const { blob, bytes, early } = begin();
+      const unpacked = host.unpackAhead([blob], signal);
+      await delay(100);
+      expect(layersIn(layers)).toEqual([]);
+      appendFileSync(early, bytes.subarray(half));
+      renameSync(early, blob.path);
+      await unpacked;
+      const [kept = ""] = layersIn(layers);
+      expect(readFileSync(join(layers, kept, "a/x"), "utf8")).toBe(content);
+    });
+
+    test("is read under its own name by who comes when it is whole", async () => {
+      const { host, layers } = open("overlay");
+      await using _host = host;
+      const { blob, bytes, early } = begin();
+      rmSync(early);
+      writeFileSync(blob.path, bytes);
+      await host.unpackAhead([blob], signal);
+      expect(layersIn(layers)).toEqual([hexOf(blob.diffId)]);
+    });
+
+    test("that does not come leaves nothing, and its thread is free again", async () => {
+      const { host, layers, staging } = open("overlay");
+      await using _host = host;
+      const stop = new AbortController();
+      const { blob } = begin();
+      const unpacked = host.unpackAhead([blob], stop.signal);
+      await delay(100);
+      stop.abort();
+      await expect(unpacked).rejects.toMatchObject({ code: "ABORTED" });
+      expect([...layersIn(layers), ...readdirSync(staging)]).toEqual([]);
+      await host.unpackAhead([layer(directory("b"))], signal);
+      expect(layersIn(layers)).toHaveLength(1);
+    });
+
+    test("and turns out to be another one leaves nothing", async () => {
+      const { host, layers, staging } = open("overlay");
+      await using _host = host;
+      const { blob, early } = begin();
+      const other = gzipSync(tarOf(directory("c")));
+      writeFileSync(early, other);
+      const coming = { path: early, size: other.length };
+      const failed = host.unpackAhead([{ ...blob, coming }], signal);
+      await expect(failed).rejects.toMatchObject({ code: "STORE_FAILED" });
+      expect([...layersIn(layers), ...readdirSync(staging)]).toEqual([]);
+    });
   });
 
   test("a layer is unpacked once, however many roots ask for it at the same time", async () => {

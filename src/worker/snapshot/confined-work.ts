@@ -1,4 +1,4 @@
-import { type BigIntStats, chmodSync, closeSync, lstatSync } from "node:fs";
+import { type BigIntStats, chmodSync, lstatSync } from "node:fs";
 import { packLayer, unpackLayer } from "../../layer/index.js";
 import type { FileCalls } from "../linux/files.js";
 import type { PlaceCalls } from "../linux/place.js";
@@ -63,23 +63,19 @@ export async function unpackConfined(
   signal: AbortSignal,
 ): Promise<ConfinedUnpacked> {
   using rootFs = openConfinedFs({ calls: at.calls, idMap, intents });
-  const blob = openBlob(layer.path);
-  try {
-    const { compression, diffId } = layer;
-    const unpacked = await within(at, directory, () =>
-      unpackLayer(blob, rootFs, {
-        compression,
-        diffId,
-        index: indexFile,
-        whiteouts: "apply",
-        place: directory,
-        signal,
-      }),
-    );
-    return { ...unpacked, skipped: rootFs.skipped, intents };
-  } finally {
-    closeSync(blob);
-  }
+  using blob = openBlob(layer);
+  const { compression, diffId } = layer;
+  const unpacked = await within(at, directory, () =>
+    unpackLayer(blob.source(signal), rootFs, {
+      compression,
+      diffId,
+      index: indexFile,
+      whiteouts: "apply",
+      place: directory,
+      signal,
+    }),
+  );
+  return { ...unpacked, skipped: rootFs.skipped, intents };
 }
 
 export async function scanConfined(

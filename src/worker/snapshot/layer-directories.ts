@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import type { Stats } from "node:fs";
-import { mkdir, rename, rm, stat, statfs } from "node:fs/promises";
+import { mkdir, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, messageOf, TsbuildError } from "../../errors.js";
 import { type DiffId, hexOf } from "../../oci/digest.js";
+import { sizeOf } from "../open-blob.js";
 import type { RootPlace, Unpacked, UnpackJob } from "../root-jobs.js";
 import { OPAQUE, OPAQUE_VALUE } from "../root-xattrs.js";
 import type { LayerBlob } from "../types.js";
@@ -212,7 +213,7 @@ export async function unpack(
   let taken = false;
   try {
     const unpacked = await tools.threads.run("unpack", job, signal, {
-      hashBeside: (await sizeOf(layer.path)) >= WORTH_A_THREAD,
+      hashBeside: (await sizeOf(layer)) >= WORTH_A_THREAD,
     });
     taken = tools.indexes.add(layer.diffId, indexFile);
     tools.warnings.add(unpacked.skipped);
@@ -221,14 +222,6 @@ export async function unpack(
     // Of an unpacking that failed, too. What cannot be deleted goes with the staging directory in the end.
     if (!taken) await rm(indexFile, { force: true }).catch(() => undefined);
   }
-}
-
-/** Whoever opens the file says what is wrong with it. */
-export async function sizeOf(path: string): Promise<number> {
-  return stat(path).then(
-    ({ size }) => size,
-    () => 0,
-  );
 }
 
 /**

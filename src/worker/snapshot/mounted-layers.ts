@@ -5,6 +5,7 @@ import { errnoOf, messageOf, TsbuildError } from "../../errors.js";
 import { isWholeImage } from "../../layer/index.js";
 import { hexOf } from "../../oci/digest.js";
 import { MS, type MountCalls } from "../linux/mount.js";
+import { sizeOf } from "../open-blob.js";
 import {
   chainName,
   describe,
@@ -12,7 +13,6 @@ import {
   type LayerDirectory,
   type OtherLayers,
   putInPlace,
-  sizeOf,
   use,
   visiblePaths,
   type Wanted,
@@ -147,7 +147,7 @@ async function make(
     const inPlace = layer.compression === "none" && linkTar(layer.path, join(made, TAR));
     const tarFile = inPlace ? {} : { tarFile: join(made, TAR) };
     const copied = await tools.threads.run("copy", { layer, ...tarFile, indexFile }, signal, {
-      hashBeside: (await sizeOf(layer.path)) >= WORTH_A_THREAD,
+      hashBeside: (await sizeOf(layer)) >= WORTH_A_THREAD,
     });
     const paths = copied.impliedDirectories.filter((path) => path !== "");
     const name = paths.length === 0 ? hexOf(layer.diffId) : chainName(layer, below);

@@ -17,22 +17,18 @@ const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 /** Throws when the bytes are not the layer: what it has written by then is the caller's to delete. */
 export async function copyTar(job: CopyJob, signal: AbortSignal): Promise<UnpackResult> {
   const { layer, tarFile, indexFile, hashRing } = job;
-  const blob = openBlob(layer.path);
-  try {
-    using tar = tarFile === undefined ? undefined : openTar(tarFile);
-    const indexed = await indexLayer(blob, {
-      compression: layer.compression,
-      diffId: layer.diffId,
-      index: indexFile,
-      ...(hashRing === undefined ? {} : { hash: hashInto(hashRing) }),
-      ...(tar === undefined ? {} : { copy: tar.write }),
-      signal,
-    });
-    tar?.finish();
-    return indexed;
-  } finally {
-    closeSync(blob);
-  }
+  using blob = openBlob(layer);
+  using tar = tarFile === undefined ? undefined : openTar(tarFile);
+  const indexed = await indexLayer(blob.source(signal), {
+    compression: layer.compression,
+    diffId: layer.diffId,
+    index: indexFile,
+    ...(hashRing === undefined ? {} : { hash: hashInto(hashRing) }),
+    ...(tar === undefined ? {} : { copy: tar.write }),
+    signal,
+  });
+  tar?.finish();
+  return indexed;
 }
 
 interface TarFile extends Disposable {
