@@ -11,16 +11,7 @@ const READ_SIZE = 256 * 1024; // bytes
  * Synchronous reads: a thread that has chrooted itself keeps the descriptors it had, and only those.
  */
 export async function* readFd(fd: number): AsyncGenerator<Uint8Array, void, void> {
-  const size = fstatSync(fd).size;
-  for (let at = 0; at < size;) {
-    // A new buffer each time: what consumes it may still hold the last one.
-    const buffer = Buffer.allocUnsafe(Math.min(READ_SIZE, size - at));
-    const got = readSync(fd, buffer, 0, buffer.length, at);
-    if (got === 0) return;
-    at += got;
-    yield buffer.subarray(0, got);
-    await setImmediate();
-  }
+  yield* readUpTo(fd, fstatSync(fd).size, () => Promise.resolve(false));
 }
 
 /** Milliseconds between looks at a file that has not grown: far less than a build can tell. */
@@ -35,13 +26,22 @@ export async function* followFd(
   size: number,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, void> {
+  yield* readUpTo(fd, size, () => setTimeout(GROWTH, true, { signal }));
+}
+
+/** @param more At the end of what there is: whether to look again. */
+async function* readUpTo(
+  fd: number,
+  size: number,
+  more: () => Promise<boolean>,
+): AsyncGenerator<Uint8Array, void, void> {
   for (let at = 0; at < size;) {
-    signal.throwIfAborted();
+    // A new buffer each time: what consumes it may still hold the last one.
     const buffer = Buffer.allocUnsafe(Math.min(READ_SIZE, size - at));
     const got = readSync(fd, buffer, 0, buffer.length, at);
     if (got === 0) {
-      await setTimeout(GROWTH, undefined, { signal });
-      continue;
+      if (await more()) continue;
+      return;
     }
     at += got;
     yield buffer.subarray(0, got);
