@@ -1,3 +1,4 @@
+import type { Dispatcher } from "undici";
 import type { Readable } from "node:stream";
 import type { SecureContext } from "node:tls";
 import { type HttpBody, StallTimer, uploadBody } from "./http-body.js";
@@ -15,7 +16,6 @@ import { isRedirect, redirected, redirectTarget } from "./http-redirect.js";
 import { SocketTurns } from "./http-sockets.js";
 import { chooseProxy, type ProxyChooser, proxyAuthorization, type ProxySettings } from "./proxy.js";
 import { redactUrl } from "./redact.js";
-import { type Dispatcher, loadUndici } from "./undici.js";
 
 /** What the environment says about the network; the command line reads it, nothing below does. */
 export interface HttpEnvironment extends ProxySettings, CertificatePlaces {}
@@ -197,7 +197,7 @@ class PooledClient implements HttpClient {
   }
 
   async #connectTo(proxy: URL | undefined, trust: HttpTrust | undefined): Promise<Dispatcher> {
-    const { Agent, ProxyAgent } = await loadUndici();
+    const { Agent, ProxyAgent } = await import("undici");
     const connect = {
       timeout: this.#timeouts.connectMs,
       autoSelectFamily: true,
