@@ -5,6 +5,7 @@ import type { Registry } from "../registry/types.js";
 import { isLossy } from "../solver/cache/lossy.js";
 import { storeBook, storeMemory } from "../solver/cache/store-book.js";
 import type { CacheInput, RecordBook } from "../solver/cache/types.js";
+import type { LayerFaults } from "../solver/layer-faults.js";
 import type { Emit } from "../solver/types.js";
 import type { Store } from "../store/types.js";
 import type { Worker } from "../worker/types.js";
@@ -24,6 +25,7 @@ export interface OpenCacheInput {
   /** The directory of the main context. */
   readonly context: string;
   readonly store: Store;
+  readonly faults: LayerFaults;
   readonly registry: Registry;
   readonly uploads: Uploads;
   readonly repositories: Repositories;

@@ -1,7 +1,6 @@
-import { TsbuildError } from "../errors.js";
 import type { Layer } from "../oci/types.js";
 import type { Registry } from "../registry/types.js";
-import type { LayerFaults } from "../solver/layer-faults.js";
+import { goneFromStore, type LayerFaults } from "../solver/layer-faults.js";
 import type { Emit } from "../solver/types.js";
 import type { Store } from "../store/types.js";
 
@@ -12,7 +11,7 @@ export interface PushInput {
   readonly emit: Emit;
   readonly signal: AbortSignal;
   /** Hears of layers that cannot be read. */
-  readonly faults?: LayerFaults;
+  readonly faults: LayerFaults;
 }
 
 /** A layer's bytes: from the store, or from where the base came. */
@@ -28,12 +27,12 @@ export function layerOpener(
       if (isHere) yield* store.get(digest, signal);
       else if (layer.open !== undefined) yield* layer.open(signal);
       else if (origin !== undefined) yield* registry.blob(origin, descriptor, { signal });
-      else throw new TsbuildError("STORE_FAILED", `layer ${digest} is gone from the store`);
+      else throw goneFromStore(digest);
     } catch (error) {
       if (signal.aborted) throw error;
       const isElsewhere = layer.open !== undefined || origin !== undefined;
-      if (isHere || !isElsewhere) faults?.damagedHere(digest, error);
-      else faults?.unreadable(digest, error);
+      if (isHere || !isElsewhere) faults.damagedHere(digest, error);
+      else faults.unreadable(digest, error);
       throw error;
     }
   };

@@ -2,7 +2,7 @@ import type { RemoteSources } from "../context/types.js";
 import { parseDockerfile, planStages } from "../dockerfile/index.js";
 import type { Dockerfile, StagePlan } from "../dockerfile/types.js";
 import type { Registry } from "../registry/types.js";
-import type { LayerFaults } from "../solver/layer-faults.js";
+import { LayerFaults } from "../solver/layer-faults.js";
 import type { Emit, NamedContext, SolveInput, SolveOptions } from "../solver/types.js";
 import { openStore } from "../store/index.js";
 import { openCache, type OpenCache } from "./cache.js";
@@ -77,10 +77,10 @@ export interface OpenBuild {
 export async function openBuild(
   options: BuildOptions,
   { dockerfile, path, plans, context: main, contexts, secret, agents, remote }: Planned,
-  { registry, cleanup, emit, signal, whole, faults }: OpenInput,
+  { registry, cleanup, emit, signal, whole }: OpenInput,
 ): Promise<OpenBuild> {
   const environment = options.environment ?? {};
-  const hearing = faults === undefined ? {} : { faults };
+  const faults = new LayerFaults();
   const isDated = plans.every((one) => one.options.sourceDateEpoch !== undefined);
   if (options.rewriteTimestamp === true && !isDated) {
     emit({ type: "notice", message: "rewrite-timestamp does nothing without a SOURCE_DATE_EPOCH" });
@@ -95,11 +95,12 @@ export async function openBuild(
   const starting = { context: main.directory, store, plans, cleanup, emit, signal };
   const { worker, letGo } = workerStarter(options, starting);
   const repositories = new Repositories({ registry, records: store.records, signal: whole });
-  const sending = { registry, store, repositories, emit, ...hearing, signal: whole };
+  const sending = { registry, store, repositories, emit, faults, signal: whole };
   const uploads = cleanup.use(new Uploads(sending));
   const opening = {
     context: main.directory,
     store,
+    faults,
     registry,
     uploads,
     repositories,
@@ -122,7 +123,7 @@ export async function openBuild(
     worker,
     ...(cache === undefined ? {} : { cache: cache.input }),
     ...(mounts === undefined ? {} : { cacheMounts: mounts }),
-    ...hearing,
+    faults,
     signal,
   };
   const solved = (): void => {
@@ -135,7 +136,6 @@ export interface OpenInput {
   readonly registry: Registry;
   readonly cleanup: Cleanup;
   readonly emit: Emit;
-  readonly faults?: LayerFaults;
   /** Ends the work. */
   readonly signal: AbortSignal;
   /** Ends also what goes on when the work was refused. */

@@ -1,7 +1,6 @@
 import type { Image } from "../oci/types.js";
 import { solve } from "../solver/solve.js";
 import { createdAt } from "../solver/state.js";
-import { LayerFaults } from "../solver/layer-faults.js";
 import type { Emit } from "../solver/types.js";
 import { saidOnce, withGoodLayers } from "./begin-again.js";
 import { Cleanup } from "./cleanup.js";
@@ -44,11 +43,10 @@ export async function runBuild(
   const index = makesIndex(options, plans.length);
   const annotations = readAnnotations(options.annotations ?? {}, platforms, index);
 
-  const faults = new LayerFaults();
-  const opening = { registry, cleanup, emit, faults, signal: permission.signal, whole: signal };
+  const opening = { registry, cleanup, emit, signal: permission.signal, whole: signal };
   const opened = await openBuild(options, planned, opening);
   const { shared, uploads, repositories: known, cache, mounts, solved } = opened;
-  const { store } = shared;
+  const { store, faults } = shared;
   // Who needs it hears of a failure.
   if (await willRun(options, plans, store)) shared.worker().catch(() => undefined);
   foreseeAll(destinations, known);

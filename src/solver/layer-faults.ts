@@ -1,4 +1,4 @@
-import { messageOf } from "../errors.js";
+import { messageOf, TsbuildError } from "../errors.js";
 import type { Digest } from "../oci/digest.js";
 import type { CacheKey } from "./cache/key.js";
 
@@ -104,6 +104,13 @@ export class LayerFaults {
   made(digest: Digest): void {
     this.#denied.delete(digest);
   }
+}
+
+/** What a layer is that the store had, and that comes from nowhere else. */
+export function goneFromStore(digest: Digest): TsbuildError {
+  return new TsbuildError("STORE_FAILED", `layer ${digest} is gone from the store`, {
+    hint: "something deleted it during the build; build again",
+  });
 }
 
 function causesOf(thrown: unknown): ReadonlySet<unknown> {

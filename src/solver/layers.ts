@@ -18,7 +18,7 @@ import type { Image, Layer } from "../oci/types.js";
 import type { Registry } from "../registry/types.js";
 import type { Store } from "../store/types.js";
 import type { LayerBlob } from "../worker/types.js";
-import type { LayerFaults } from "./layer-faults.js";
+import { goneFromStore, type LayerFaults } from "./layer-faults.js";
 import type { Emit, ImageContents } from "./types.js";
 
 export interface LayersInput {
@@ -26,7 +26,7 @@ export interface LayersInput {
   readonly registry: Registry;
   readonly signal: AbortSignal;
   readonly emit: Emit;
-  readonly faults?: LayerFaults;
+  readonly faults: LayerFaults;
 }
 
 /** Bytes of a blob. One of fewer is there before a thread could have begun with it. */
@@ -105,10 +105,8 @@ export class Layers {
   }
 
   #gone(digest: Digest): TsbuildError {
-    const gone = new TsbuildError("STORE_FAILED", `layer ${digest} is gone from the store`, {
-      hint: "something deleted it during the build; build again",
-    });
-    this.#input.faults?.damagedHere(digest, gone);
+    const gone = goneFromStore(digest);
+    this.#input.faults.damagedHere(digest, gone);
     return gone;
   }
 
@@ -128,7 +126,7 @@ export class Layers {
         if (this.#followed?.digest === descriptor.digest) this.#followed.begin(path);
       });
     } catch (error) {
-      if (isFault && !signal.aborted) faults?.unreadable(descriptor.digest, error);
+      if (isFault && !signal.aborted) faults.unreadable(descriptor.digest, error);
       throw error;
     }
   }
@@ -147,7 +145,7 @@ export class Layers {
 
   async #examine(layers: readonly Layer[], error: unknown): Promise<void> {
     const { store, signal, faults } = this.#input;
-    if (faults === undefined || signal.aborted) return;
+    if (signal.aborted) return;
     if (!(error instanceof TsbuildError) || error.code !== "STORE_FAILED") return;
     for (const { descriptor } of layers) {
       const { digest } = descriptor;

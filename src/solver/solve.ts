@@ -96,7 +96,7 @@ export async function explain(
   const inputs = plans.map((each) => ({ ...common, ...each }));
   const shared = openSharedServices(inputs);
   const foreseen = await foresee(inputs, shared);
-  const cache = new StepCache(book, common.signal);
+  const cache = new StepCache(book, common.signal, common.faults);
   const explained: ExplainedStep[] = [];
   for (const [at, input] of inputs.entries()) {
     const stages = foreseen[at]?.stages ?? new Map<number, never>();

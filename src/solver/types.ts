@@ -194,8 +194,8 @@ export interface SolveInput {
   readonly cacheMounts?: CacheMounts;
   /** Absent: nothing is looked up, and nothing is kept. */
   readonly cache?: CacheInput;
-  /** Hears of layers that cannot be read. Absent: then the build fails, and that is all. */
-  readonly faults?: LayerFaults;
+  /** Hears of layers that cannot be read. */
+  readonly faults: LayerFaults;
   readonly signal: AbortSignal;
   readonly emit: Emit;
 }

@@ -1,4 +1,5 @@
 import type { Registry } from "../../registry/types.js";
+import type { LayerFaults } from "../../solver/layer-faults.js";
 import type { Store } from "../../store/types.js";
 import type { Repositories } from "../repositories.js";
 import type { Uploads } from "../uploads.js";
@@ -12,6 +13,7 @@ export interface OpenPlaceInput {
   readonly uploads: Uploads;
   readonly repositories: Repositories;
   readonly store: Store;
+  readonly faults: LayerFaults;
   readonly signal: AbortSignal;
 }
 

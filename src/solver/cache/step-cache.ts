@@ -61,9 +61,9 @@ export class StepCache {
   readonly #told = new Set<CacheKey>();
   readonly #ahead: Semaphore = createSemaphore(AHEAD);
   readonly #digests = new Map<string, Promise<ContentDigest>>();
-  readonly #faults: LayerFaults | undefined;
+  readonly #faults: LayerFaults;
 
-  constructor(input: CacheInput, signal: AbortSignal, faults?: LayerFaults) {
+  constructor(input: CacheInput, signal: AbortSignal, faults: LayerFaults) {
     this.#input = input;
     this.#signal = signal;
     this.#faults = faults;
@@ -161,7 +161,7 @@ export class StepCache {
     if (family !== undefined) {
       await here?.save(family, { kind: "pointer", to: content ?? family }, about, this.#signal);
     }
-    this.#faults?.made(record.layer.descriptor.digest);
+    this.#faults.made(record.layer.descriptor.digest);
     if (content === undefined) return;
     await this.#save(content, record, about);
     await this.point(keys, about);
@@ -237,7 +237,7 @@ export class StepCache {
     if (record?.kind !== "layer" || record.runs !== step.chain.runs) return undefined;
     if (record.driver !== undefined && !(await this.#input.acceptsLossy())) return undefined;
     if (book?.name !== undefined) {
-      this.#faults?.use(record.layer.descriptor.digest, book.name, key);
+      this.#faults.use(record.layer.descriptor.digest, book.name, key);
     }
     return record;
   }
@@ -254,7 +254,7 @@ export class StepCache {
 
   /** Whether the record is to be believed. */
   async #isGood(record: StepRecord, { name = "", has }: RecordBook): Promise<boolean> {
-    if (record.kind !== "layer" || this.#faults === undefined) return true;
+    if (record.kind !== "layer") return true;
     const { descriptor } = record.layer;
     if (this.#faults.isDenied(descriptor.digest)) return false;
     return !this.#faults.isDoubted(name) || has === undefined || has(descriptor, this.#signal);
@@ -262,7 +262,7 @@ export class StepCache {
 
   /** Why a step is made anew whose layer the cache seemed to have. */
   because({ content }: StepKeys): string | undefined {
-    return this.#faults?.because(content);
+    return this.#faults.because(content);
   }
 
   #books(kind: StepKind): readonly RecordBook[] {
