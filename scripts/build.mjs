@@ -116,6 +116,7 @@ await build({
   entryPoints: [
     "src/child.ts",
     "src/git-remote.ts",
+    "src/internal/hash-thread.ts",
     "src/worker/sandbox/init.ts",
     "src/worker/sandbox/owner-thread.ts",
     "src/worker/sandbox/proot-init.ts",

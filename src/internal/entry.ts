@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 export function entryPath(
   name:
     | "child.cjs"
+    | "internal/hash-thread.cjs"
     | "worker/root-thread.cjs"
     | "worker/sandbox/init.cjs"
     | "worker/sandbox/owner-thread.cjs"
