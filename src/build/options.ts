@@ -141,6 +141,15 @@ export interface BuildOptions {
   /** `from=to[/prefix]`, in the order in which they are tried. */
   readonly registryMap?: readonly string[];
   readonly skipPushPermissionCheck?: boolean;
+  /**
+   * How often a request of a push that fails is tried again where another try can help: broken connections, 408, 429 and
+   * 5xx. Fewer than the four that it is tried again without it make no difference.
+   */
+  readonly pushRetry?: number;
+  /** The same for the manifests of images that are pulled. */
+  readonly imageDownloadRetry?: number;
+  /** The same for their layers, which go on from where they broke off. */
+  readonly imageFsExtractRetry?: number;
   /** Default: the files and helpers that `DOCKER_CONFIG` and its kin name. */
   readonly keychain?: Keychain;
 

@@ -1,7 +1,8 @@
+import { DEFAULT_RETRY, type RetryPolicy } from "../internal/retry.js";
 import { parseReference, DOCKER_HUB } from "../oci/reference.js";
 import { TsbuildError } from "../errors.js";
 import { createKeychain, createRegistry } from "../registry/index.js";
-import type { Registry } from "../registry/types.js";
+import type { Registry, RegistryOptions } from "../registry/types.js";
 import { httpEnvironment } from "./environment.js";
 import type { BuildOptions } from "./options.js";
 
@@ -9,18 +10,50 @@ const USER_AGENT = "tsbuild";
 
 /** The client that the options describe; it opens nothing until it is asked. */
 export function openRegistry(options: BuildOptions): Registry {
+  return createRegistry(registrySettings(options));
+}
+
+/** @throws TsbuildError USAGE */
+export function registrySettings(options: BuildOptions): RegistryOptions {
   const environment = options.environment ?? {};
-  return createRegistry({
+  return {
     insecureRegistries: new Set(options.insecureRegistries),
     insecurePush: options.insecurePush ?? false,
     insecurePull: options.insecurePull ?? false,
     skipTlsVerify: options.skipTlsVerify ?? false,
     skipTlsVerifyRegistries: new Set(options.skipTlsVerifyRegistries),
     registryMap: registryMap(options.registryMap ?? []),
+    retryOf: {
+      push: furtherTries(options.pushRetry ?? 0, "pushRetry"),
+      manifest: furtherTries(options.imageDownloadRetry ?? 0, "imageDownloadRetry"),
+      blob: furtherTries(options.imageFsExtractRetry ?? 0, "imageFsExtractRetry"),
+    },
     userAgent: USER_AGENT,
     keychain: options.keychain ?? createKeychain({ environment }),
     http: httpEnvironment(environment),
-  });
+  };
+}
+
+/** Nobody waits for more, a minute each. */
+const MAX_FURTHER_TRIES = 1000;
+
+/**
+ * What differs from the default for what is to be tried `further` times more: never fewer tries than without, and Kaniko's
+ * waits of a second that doubles, up to a minute. @throws TsbuildError USAGE
+ */
+export function furtherTries(further: number, option: string): Partial<RetryPolicy> {
+  if (!Number.isSafeInteger(further) || further < 0 || further > MAX_FURTHER_TRIES) {
+    throw new TsbuildError("USAGE", `${option} cannot be ${further}`, {
+      hint: `expected a whole number from 0 to ${MAX_FURTHER_TRIES}`,
+    });
+  }
+  if (further === 0) return {};
+  return {
+    attempts: Math.max(DEFAULT_RETRY.attempts, further + 1),
+    // Half of a wait is random.
+    firstDelayMs: 2_000,
+    maxDelayMs: 60_000,
+  };
 }
 
 /** `from=to[/prefix]`; entries with the same `from` are tried in order. @throws TsbuildError USAGE */

@@ -6,6 +6,7 @@ import { outputs } from "./outputs.js";
 import type { FlagName } from "./flags.js";
 import { inPlace, kanikoDirectory, storeBeside } from "./in-place.js";
 import type { ParsedFlags } from "./parse-flags.js";
+import { registryOptions } from "./registry-options.js";
 import { shmSize, ulimit } from "./step-options.js";
 import { UsageError } from "./usage-error.js";
 
@@ -58,13 +59,7 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
     inPlace: inPlace(flags, environment),
     materialize: text("materialize") === "true" ? true : undefined,
     singleSnapshot: text("single-snapshot") === "true" ? true : undefined,
-    insecurePush: flag("insecure"),
-    insecurePull: flag("insecure-pull"),
-    insecureRegistries: list("insecure-registry"),
-    skipTlsVerify: flag("skip-tls-verify"),
-    skipTlsVerifyRegistries: list("skip-tls-verify-registry"),
-    registryMap: registryMap(flags, environment),
-    skipPushPermissionCheck: flag("skip-push-permission-check"),
+    ...registryOptions(flags, environment),
     keychain: undefined,
     environment,
     signal: undefined,
@@ -125,16 +120,6 @@ function noPush(flags: ParsedFlags, environment: Environment): boolean {
   const named = environment["KANIKO_NO_PUSH"];
   if (named === undefined || named === "") return flags.one.get("no-push") === "true";
   return ["1", "t", "T", "true", "TRUE", "True"].includes(named);
-}
-
-function registryMap(flags: ParsedFlags, environment: Environment): readonly string[] {
-  const { KANIKO_REGISTRY_MIRROR: mirror = "", KANIKO_REGISTRY_MAP: map = "" } = environment;
-  const mirrors = [...(flags.many.get("registry-mirror") ?? []), mirror].filter(Boolean);
-  const maps = [...(flags.many.get("registry-map") ?? []), map].flatMap((one) => one.split(";"));
-  return [
-    ...maps.filter(Boolean),
-    ...mirrors.map((host) => `index.docker.io=${host.replace(/^https?:\/\//, "")}`),
-  ];
 }
 
 function level(text: string | undefined): number | undefined {

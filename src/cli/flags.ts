@@ -3,6 +3,7 @@ import { CACHE_FLAGS } from "./flags-cache.js";
 import { DRIVER_FLAGS } from "./flags-drivers.js";
 import { IN_PLACE_FLAGS } from "./flags-in-place.js";
 import { OUTPUT_FLAGS } from "./flags-output.js";
+import { REGISTRY_FLAGS } from "./flags-registry.js";
 import { STORE_FLAGS } from "./flags-store.js";
 
 /**
@@ -27,43 +28,7 @@ export const FLAGS = [
   ...BUILD_FLAGS,
   ...OUTPUT_FLAGS,
   ...CACHE_FLAGS,
-  { name: "insecure", type: "flag", group: "Registry", help: "push over plain HTTP" },
-  { name: "insecure-pull", type: "flag", group: "Registry", help: "pull over plain HTTP" },
-  {
-    name: "insecure-registry",
-    type: "list",
-    value: "HOST",
-    group: "Registry",
-    help: "use plain HTTP with this registry; may be repeated",
-  },
-  { name: "skip-tls-verify", type: "flag", group: "Registry", help: "do not verify certificates" },
-  {
-    name: "skip-tls-verify-registry",
-    type: "list",
-    value: "HOST",
-    group: "Registry",
-    help: "do not verify this registry's certificate",
-  },
-  {
-    name: "registry-mirror",
-    type: "list",
-    value: "HOST[/PATH]",
-    group: "Registry",
-    help: "a mirror of Docker Hub for pulls",
-  },
-  {
-    name: "registry-map",
-    type: "list",
-    value: "FROM=TO",
-    group: "Registry",
-    help: "pulls from TO what names FROM; several separated by ;",
-  },
-  {
-    name: "skip-push-permission-check",
-    type: "flag",
-    group: "Registry",
-    help: "do not ask before the build whether the push will be allowed",
-  },
+  ...REGISTRY_FLAGS,
   ...STORE_FLAGS,
   ...DRIVER_FLAGS,
   ...IN_PLACE_FLAGS,
@@ -137,11 +102,8 @@ export const NOT_YET: ReadonlySet<string> = new Set([
   "credential-helpers",
   "dryrun",
   "git",
-  "image-download-retry",
-  "image-fs-extract-retry",
   "log-timestamp",
   "push-ignore-immutable-tag-errors",
-  "push-retry",
   "registry-certificate",
   "registry-client-cert",
   "skip-default-registry-fallback",

@@ -36,23 +36,32 @@ export function createRegistry(options: RegistryOptions): Registry {
 class RegistryClient implements Registry {
   readonly #options: RegistryOptions;
   readonly #http: HttpClient;
-  readonly #transport: Transport;
+  /** For manifests, for blobs that are pulled, and for what concerns a push. */
+  readonly #manifests: Transport;
+  readonly #blobs: Transport;
+  readonly #pushes: Transport;
   /** Which of its endpoints last served a repository: what follows a manifest is asked for there first. */
   readonly #served = new Map<string, string>();
   readonly #refusedMounts: RefusedMounts = new Set();
 
   constructor(options: RegistryOptions) {
     const policy: RetryPolicy = { ...DEFAULT_RETRY, ...options.retry };
+    const { push = {}, manifest = {}, blob = {} } = options.retryOf ?? {};
+    // A login serves them all.
+    const attempts = [policy, push, manifest, blob].map((one) => one.attempts ?? 0);
     this.#options = options;
     this.#http = createHttpClient(options.http, options.timeouts);
     const { keychain, userAgent } = options;
     const authenticator = new Authenticator({
       http: this.#http,
       keychain,
-      retry: policy,
+      retry: { ...policy, attempts: Math.max(...attempts) },
       userAgent,
     });
-    this.#transport = new Transport(this.#http, authenticator, policy, userAgent);
+    const transport = new Transport(this.#http, authenticator, policy, userAgent);
+    this.#manifests = transport.withPolicy({ ...policy, ...manifest });
+    this.#blobs = transport.withPolicy({ ...policy, ...blob });
+    this.#pushes = transport.withPolicy({ ...policy, ...push });
   }
 
   async manifest(reference: Reference, call: ManifestCall): Promise<Manifest> {
@@ -69,9 +78,9 @@ class RegistryClient implements Registry {
     for (const [index, endpoint] of endpoints.entries()) {
       const isLast = index === endpoints.length - 1;
       const isTried = isLast && call.isOptional !== true;
-      const policy = isTried ? this.#transport.policy : mirrorPolicy(this.#transport.policy);
+      const policy = isTried ? this.#manifests.policy : mirrorPolicy(this.#manifests.policy);
       try {
-        const found = await pullManifest(this.#transport, endpoint, reference, policy, call);
+        const found = await pullManifest(this.#manifests, endpoint, reference, policy, call);
         if (endpoints.length > 1) this.#served.set(servedKey(reference), endpoint.host);
         return found;
       } catch (error) {
@@ -98,22 +107,22 @@ class RegistryClient implements Registry {
   }
 
   blob(reference: Reference, blob: Descriptor, call: Call): AsyncIterable<Uint8Array> {
-    return pullBlob(this.#transport, this.#pullEndpoints(reference), reference, blob, call);
+    return pullBlob(this.#blobs, this.#pullEndpoints(reference), reference, blob, call);
   }
 
   async hasBlob(reference: Reference, blob: Descriptor, call: Call): Promise<boolean> {
     for (const endpoint of this.#pullEndpoints(reference)) {
-      if (await findBlob(this.#transport, endpoint, blob, call)) return true;
+      if (await findBlob(this.#blobs, endpoint, blob, call)) return true;
     }
     return false;
   }
 
   find(reference: Reference, call: Call): Promise<Digest | undefined> {
-    return findManifest(this.#transport, this.#pushEndpoint(reference), reference, call);
+    return findManifest(this.#pushes, this.#pushEndpoint(reference), reference, call);
   }
 
   hasRepository(reference: Reference, call: ManifestCall): Promise<boolean> {
-    return findRepository(this.#transport, this.#pushEndpoint(reference), call);
+    return findRepository(this.#pushes, this.#pushEndpoint(reference), call);
   }
 
   pushBlob(
@@ -123,7 +132,7 @@ class RegistryClient implements Registry {
     call: Call,
   ): Promise<"exists" | "mounted" | "uploaded"> {
     const endpoint = this.#pushEndpoint(reference);
-    return pushBlob(this.#transport, endpoint, blob, source, call, this.#refusedMounts);
+    return pushBlob(this.#pushes, endpoint, blob, source, call, this.#refusedMounts);
   }
 
   pushManifest(
@@ -133,11 +142,11 @@ class RegistryClient implements Registry {
     call: Call,
   ): Promise<Digest> {
     const endpoint = this.#pushEndpoint(reference);
-    return pushManifest(this.#transport, endpoint, reference, bytes, mediaType, call);
+    return pushManifest(this.#pushes, endpoint, reference, bytes, mediaType, call);
   }
 
   checkPush(reference: Reference, call: Call): Promise<void> {
-    return checkPush(this.#transport, this.#pushEndpoint(reference), reference, call);
+    return checkPush(this.#pushes, this.#pushEndpoint(reference), reference, call);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -46,18 +46,25 @@ export class Transport {
   readonly policy: RetryPolicy;
   readonly #authenticator: Authenticator;
   readonly #userAgent: string;
-  readonly #bases = new Map<string, Promise<URL>>();
+  readonly #bases: Map<string, Promise<URL>>;
 
   constructor(
     http: HttpClient,
     authenticator: Authenticator,
     policy: RetryPolicy,
     userAgent: string,
+    bases: Map<string, Promise<URL>> = new Map(),
   ) {
     this.http = http;
     this.policy = policy;
     this.#authenticator = authenticator;
     this.#userAgent = userAgent;
+    this.#bases = bases;
+  }
+
+  /** The same, with what is known of the hosts, but that it tries more or less often. */
+  withPolicy(policy: RetryPolicy): Transport {
+    return new Transport(this.http, this.#authenticator, policy, this.#userAgent, this.#bases);
   }
 
   /** Tried again while that can help. @throws TsbuildError, or the signal's reason */

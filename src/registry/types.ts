@@ -130,6 +130,8 @@ export interface RegistryOptions {
   readonly trust?: ReadonlyMap<string, Pick<HttpTrust, "certificateFiles" | "client">>;
   /** How often and how patiently a failed request is tried again; what is left out is the default. */
   readonly retry?: Partial<RetryPolicy>;
+  /** What differs from that for pushes, for manifests and for blobs that are pulled. */
+  readonly retryOf?: Readonly<Partial<Record<"push" | "manifest" | "blob", Partial<RetryPolicy>>>>;
   readonly timeouts?: Partial<HttpTimeouts>;
   readonly userAgent: string;
   readonly keychain: Keychain;
