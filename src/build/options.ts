@@ -136,10 +136,25 @@ export interface BuildOptions {
   readonly insecurePull?: boolean;
   /** `host[:port]` */
   readonly insecureRegistries?: readonly string[];
+  /** Certificates of registries are not verified, for pushes and for pulls. */
   readonly skipTlsVerify?: boolean;
+  /** The same for pulls alone. */
+  readonly skipTlsVerifyPull?: boolean;
+  /** `host[:port]` */
   readonly skipTlsVerifyRegistries?: readonly string[];
+  /**
+   * PEM files with authorities that are believed of one registry, by its `host[:port]`, and of where it sends us: its token
+   * server, its storage. Of a mirror it is the mirror's own that count.
+   */
+  readonly registryCertificates?: Readonly<Record<string, string | readonly string[]>>;
+  /** PEM files by which we show one registry, by its `host[:port]`, who we are. No other host is shown them. */
+  readonly registryClientCertificates?: Readonly<
+    Record<string, { readonly certificateFile: string; readonly keyFile: string }>
+  >;
   /** `from=to[/prefix]`, in the order in which they are tried. */
   readonly registryMap?: readonly string[];
+  /** A registry that has mirrors is not asked itself when they have failed. */
+  readonly skipDefaultRegistryFallback?: boolean;
   readonly skipPushPermissionCheck?: boolean;
   /**
    * How often a request of a push that fails is tried again where another try can help: broken connections, 408, 429 and

@@ -5,6 +5,7 @@ import { createKeychain, createRegistry } from "../registry/index.js";
 import type { Registry, RegistryOptions } from "../registry/types.js";
 import { httpEnvironment } from "./environment.js";
 import type { BuildOptions } from "./options.js";
+import { registryTrust } from "./registry-trust.js";
 
 const USER_AGENT = "tsbuild";
 
@@ -21,8 +22,11 @@ export function registrySettings(options: BuildOptions): RegistryOptions {
     insecurePush: options.insecurePush ?? false,
     insecurePull: options.insecurePull ?? false,
     skipTlsVerify: options.skipTlsVerify ?? false,
+    skipTlsVerifyPull: options.skipTlsVerifyPull ?? false,
     skipTlsVerifyRegistries: new Set(options.skipTlsVerifyRegistries),
+    trust: registryTrust(options),
     registryMap: registryMap(options.registryMap ?? []),
+    skipDefaultRegistryFallback: options.skipDefaultRegistryFallback ?? false,
     retryOf: {
       push: furtherTries(options.pushRetry ?? 0, "pushRetry"),
       manifest: furtherTries(options.imageDownloadRetry ?? 0, "imageDownloadRetry"),

@@ -11,13 +11,38 @@ export const REGISTRY_FLAGS = [
     group: "Registry",
     help: "use plain HTTP with this registry; may be repeated",
   },
-  { name: "skip-tls-verify", type: "flag", group: "Registry", help: "do not verify certificates" },
+  {
+    name: "skip-tls-verify",
+    type: "flag",
+    group: "Registry",
+    help: "do not verify certificates, in pushes and in pulls",
+  },
+  {
+    name: "skip-tls-verify-pull",
+    type: "flag",
+    group: "Registry",
+    help: "do not verify certificates in pulls",
+  },
   {
     name: "skip-tls-verify-registry",
     type: "list",
     value: "HOST",
     group: "Registry",
     help: "do not verify this registry's certificate",
+  },
+  {
+    name: "registry-certificate",
+    type: "list",
+    value: "HOST=FILE",
+    group: "Registry",
+    help: "PEM of authorities that are believed of this registry; may be repeated",
+  },
+  {
+    name: "registry-client-cert",
+    type: "list",
+    value: "HOST=CERT,KEY",
+    group: "Registry",
+    help: "PEM files by which this registry is shown who we are; may be repeated",
   },
   {
     name: "registry-mirror",
@@ -32,6 +57,12 @@ export const REGISTRY_FLAGS = [
     value: "FROM=TO",
     group: "Registry",
     help: "pulls from TO what names FROM; several separated by ;",
+  },
+  {
+    name: "skip-default-registry-fallback",
+    type: "flag",
+    group: "Registry",
+    help: "a registry with mirrors or maps is not asked itself when they fail",
   },
   {
     name: "skip-push-permission-check",

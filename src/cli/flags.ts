@@ -104,8 +104,4 @@ export const NOT_YET: ReadonlySet<string> = new Set([
   "git",
   "log-timestamp",
   "push-ignore-immutable-tag-errors",
-  "registry-certificate",
-  "registry-client-cert",
-  "skip-default-registry-fallback",
-  "skip-tls-verify-pull",
 ]);

@@ -1,6 +1,7 @@
 import type { BuildOptions } from "../index.js";
 import type { FlagName } from "./flags.js";
 import type { ParsedFlags } from "./parse-flags.js";
+import { UsageError } from "./usage-error.js";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -9,8 +10,12 @@ type RegistryOption =
   | "insecurePull"
   | "insecureRegistries"
   | "skipTlsVerify"
+  | "skipTlsVerifyPull"
   | "skipTlsVerifyRegistries"
+  | "registryCertificates"
+  | "registryClientCertificates"
   | "registryMap"
+  | "skipDefaultRegistryFallback"
   | "skipPushPermissionCheck"
   | "pushRetry"
   | "imageDownloadRetry"
@@ -32,13 +37,53 @@ export function registryOptions(
     insecurePull: flag("insecure-pull"),
     insecureRegistries: list("insecure-registry"),
     skipTlsVerify: flag("skip-tls-verify"),
+    skipTlsVerifyPull: flag("skip-tls-verify-pull"),
     skipTlsVerifyRegistries: list("skip-tls-verify-registry"),
+    registryCertificates: certificates(list("registry-certificate")),
+    registryClientCertificates: clientCertificates(list("registry-client-cert")),
     registryMap: registryMap(flags, environment),
+    skipDefaultRegistryFallback: flag("skip-default-registry-fallback"),
     skipPushPermissionCheck: flag("skip-push-permission-check"),
     pushRetry: number("push-retry"),
     imageDownloadRetry: number("image-download-retry"),
     imageFsExtractRetry: number("image-fs-extract-retry"),
   };
+}
+
+/** `host=file`; those of one host come together. */
+function certificates(given: readonly string[]): Readonly<Record<string, readonly string[]>> {
+  const found = new Map<string, readonly string[]>();
+  for (const text of given) {
+    const [host, file] = hostAnd(text, "registry-certificate", "HOST=FILE");
+    found.set(host, [...(found.get(host) ?? []), file]);
+  }
+  return Object.fromEntries(found);
+}
+
+/** `host=certificate,key` */
+function clientCertificates(
+  given: readonly string[],
+): NonNullable<BuildOptions["registryClientCertificates"]> {
+  const flag = "registry-client-cert";
+  const found = new Map<string, { certificateFile: string; keyFile: string }>();
+  for (const text of given) {
+    const [host, files] = hostAnd(text, flag, "HOST=CERT,KEY");
+    const [certificateFile = "", keyFile = "", ...more] = files.split(",");
+    if (certificateFile === "" || keyFile === "" || more.length > 0) {
+      throw new UsageError(`--${flag} "${text}" names no two files`, "expected HOST=CERT,KEY");
+    }
+    if (found.has(host)) throw new UsageError(`--${flag}: there is another one for ${host}`);
+    found.set(host, { certificateFile, keyFile });
+  }
+  return Object.fromEntries(found);
+}
+
+function hostAnd(text: string, flag: string, expected: string): readonly [string, string] {
+  const equals = text.indexOf("=");
+  if (equals > 0 && equals < text.length - 1) {
+    return [text.slice(0, equals), text.slice(equals + 1)];
+  }
+  throw new UsageError(`--${flag} "${text}" names no registry and file`, `expected ${expected}`);
 }
 
 function registryMap(flags: ParsedFlags, environment: Environment): readonly string[] {

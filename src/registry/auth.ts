@@ -10,7 +10,7 @@ import {
 } from "./challenge.js";
 import { coalesce } from "./coalesce.js";
 import type { Endpoint } from "./endpoint.js";
-import { basicHeader, fetchToken, type Token } from "./tokens.js";
+import { basicHeader, fetchToken, type Token, type TokenRequest } from "./tokens.js";
 import type { Credential, Keychain } from "./types.js";
 
 /** How one request proves who asks. */
@@ -32,6 +32,7 @@ export interface AuthOptions {
   readonly http: HttpClient;
   readonly keychain: Keychain;
   readonly retry: RetryPolicy;
+  readonly clientFor?: NonNullable<TokenRequest["clientFor"]>;
   readonly userAgent: string;
 }
 
@@ -127,13 +128,15 @@ export class Authenticator {
     const key = JSON.stringify([endpoint.registry, source, wanted]);
     return coalesce(this.#running, key, signal, async () => {
       try {
-        const token = await fetchToken(this.#options.http, this.#options.retry, {
+        const { http, retry, clientFor, userAgent } = this.#options;
+        const token = await fetchToken(http, retry, {
           endpoint,
           isSecure,
           challenge,
           scopes: wanted,
           credential: this.#renewed(credential),
-          userAgent: this.#options.userAgent,
+          ...(clientFor === undefined ? {} : { clientFor }),
+          userAgent,
           signal,
         });
         this.#keep({ registry: endpoint.registry, source, scopes: wanted, token }, credential);

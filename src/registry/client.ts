@@ -6,7 +6,7 @@ import { isIndex } from "../oci/media-types.js";
 import { familiarName, type Reference } from "../oci/reference.js";
 import type { Descriptor, Platform } from "../oci/types.js";
 import { Authenticator } from "./auth.js";
-import { type Endpoint, pullEndpoints, pushEndpoint } from "./endpoint.js";
+import { type Endpoint, pullEndpoints, pushEndpoint, trustOf } from "./endpoint.js";
 import { RegistryError } from "./errors.js";
 import { chooseEntry, keptManifest } from "./manifest.js";
 import { mirrorPolicy, pullBlob, pullManifest } from "./pull.js";
@@ -56,6 +56,7 @@ class RegistryClient implements Registry {
       http: this.#http,
       keychain,
       retry: { ...policy, attempts: Math.max(...attempts) },
+      clientFor: (host) => trustOf(options, host)?.client,
       userAgent,
     });
     const transport = new Transport(this.#http, authenticator, policy, userAgent);

@@ -21,7 +21,7 @@ const HUB_HOST = "registry-1.docker.io";
 
 /** Where a push goes: never to a mirror. */
 export function pushEndpoint(options: RegistryOptions, name: RepositoryName): Endpoint {
-  return endpointOf(options, name.registry, name.repository, options.insecurePush);
+  return endpointOf(options, name.registry, name.repository, "push");
 }
 
 /** Where a pull may go, in the order in which to try: the mirrors of the registry, then the registry. */
@@ -38,9 +38,9 @@ export function pullEndpoints(
         .replace(/\/+$/, "")
         .split("/");
       const path = [...prefix, repository].join("/");
-      return endpointOf(options, canonical(host), path, options.insecurePull);
+      return endpointOf(options, canonical(host), path, "pull");
     });
-  const own = endpointOf(options, registry, repository, options.insecurePull);
+  const own = endpointOf(options, registry, repository, "pull");
   const [first, ...rest] = mirrors;
   if (first === undefined) return [own];
   return options.skipDefaultRegistryFallback === true ? [first, ...rest] : [first, ...rest, own];
@@ -50,21 +50,37 @@ function endpointOf(
   options: RegistryOptions,
   registry: string,
   repository: string,
-  insecure: boolean,
+  direction: "push" | "pull",
 ): Endpoint {
+  const isPull = direction === "pull";
   const names = aliases(registry);
   const named = (set: ReadonlySet<string>): boolean => names.some((name) => set.has(name));
-  const trust = names.map((name) => options.trust?.get(name)).find((found) => found !== undefined);
   return {
     registry,
     repository,
     host: registry === DOCKER_HUB ? HUB_HOST : registry,
-    plainAllowed: insecure || named(options.insecureRegistries) || isLocal(registry),
+    plainAllowed:
+      (isPull ? options.insecurePull : options.insecurePush) ||
+      named(options.insecureRegistries) ||
+      isLocal(registry),
     trust: {
-      skipVerify: options.skipTlsVerify || named(options.skipTlsVerifyRegistries),
-      ...trust,
+      skipVerify:
+        options.skipTlsVerify ||
+        (isPull && options.skipTlsVerifyPull === true) ||
+        named(options.skipTlsVerifyRegistries),
+      ...trustOf(options, registry),
     },
   };
+}
+
+/** What was said of a registry, or of another host that it sends us to. */
+export function trustOf(
+  { trust }: Pick<RegistryOptions, "trust">,
+  registry: string,
+): Pick<HttpTrust, "certificateFiles" | "client"> | undefined {
+  return aliases(registry)
+    .map((name) => trust?.get(name))
+    .find((found) => found !== undefined);
 }
 
 function aliases(registry: string): readonly string[] {

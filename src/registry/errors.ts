@@ -186,7 +186,7 @@ function networkHint(
   switch (networkFault(error)) {
     case "certificate": {
       const also = problems.length === 0 ? "" : ` (${problems.join("; ")})`;
-      return `name the authority's certificate with SSL_CERT_FILE or SSL_CERT_DIR${also}, or pass --skip-tls-verify-registry=${registry} (or --skip-tls-verify) to accept any`;
+      return `name the authority's certificate with --registry-certificate=${registry}=FILE, SSL_CERT_FILE or SSL_CERT_DIR${also}, or pass --skip-tls-verify-registry=${registry} (or --skip-tls-verify) to accept any`;
     }
     case "tls":
       return `if the registry speaks plain HTTP, pass --insecure-registry=${registry}`;

@@ -1,5 +1,5 @@
 import { TsbuildError } from "../errors.js";
-import type { HttpClient, HttpRequest, HttpResponse } from "../internal/http.js";
+import type { HttpClient, HttpRequest, HttpResponse, HttpTrust } from "../internal/http.js";
 import { redactUrl } from "../internal/redact.js";
 import {
   isTransientStatus,
@@ -28,6 +28,8 @@ export interface TokenRequest {
   readonly challenge: Challenge;
   readonly scopes: readonly string[];
   readonly credential: Credential | undefined;
+  /** Our own certificate for a token server that is not the registry's host. */
+  readonly clientFor?: (host: string) => HttpTrust["client"];
   readonly userAgent: string;
   readonly signal: AbortSignal;
 }
@@ -104,8 +106,13 @@ async function askServer(
   });
 }
 
-function common(request: TokenRequest): Pick<HttpRequest, "trust" | "signal"> {
-  return { trust: request.endpoint.trust, signal: request.signal };
+/** The registry's authorities are believed of its token server too; our certificate is for the host that it was given for. */
+function common(realm: URL, request: TokenRequest): Pick<HttpRequest, "trust" | "signal"> {
+  const { endpoint, signal, clientFor } = request;
+  if (realm.host === endpoint.host) return { trust: endpoint.trust, signal };
+  const { client: _, ...trust } = endpoint.trust;
+  const client = clientFor?.(realm.host);
+  return { trust: client === undefined ? trust : { ...trust, client }, signal };
 }
 
 function get(
@@ -120,7 +127,7 @@ function get(
   for (const scope of request.scopes) url.searchParams.append("scope", scope);
   const headers: Record<string, string> = { "user-agent": request.userAgent };
   if (secret?.kind === "basic") headers["authorization"] = basicHeader(secret);
-  return http.request(url, { ...common(request), method: "GET", headers });
+  return http.request(url, { ...common(realm, request), method: "GET", headers });
 }
 
 function post(
@@ -142,7 +149,7 @@ function post(
     form.set("password", secret.password);
   }
   return http.request(realm, {
-    ...common(request),
+    ...common(realm, request),
     method: "POST",
     // A form with a secret in it goes to the server that was named, and to no other.
     redirect: "manual",

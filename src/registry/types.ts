@@ -121,6 +121,8 @@ export interface RegistryOptions {
   readonly insecurePull: boolean;
   /** Certificates are not verified, for all or by `host[:port]`. */
   readonly skipTlsVerify: boolean;
+  /** The same for every pull. Default false. */
+  readonly skipTlsVerifyPull?: boolean;
   readonly skipTlsVerifyRegistries: ReadonlySet<string>;
   /** `host -> host[:port][/prefix]…`, tried in order, then the host itself. Pulls only. */
   readonly registryMap: ReadonlyMap<string, readonly string[]>;

@@ -113,6 +113,44 @@ describe("options from flags and environment", () => {
     ]);
   });
 
+  test("certificates are for the registry that is named before them", () => {
+    const read = options([
+      "--registry-certificate=a:5000=/x=1.pem",
+      "--registry-certificate=b=/y.pem",
+      "--registry-certificate=a:5000=/z.pem",
+      "--registry-client-cert=a:5000=/c.pem,/k.pem",
+      "--skip-tls-verify-pull",
+      "--skip-default-registry-fallback",
+    ]);
+    expect(read).toMatchObject({
+      registryCertificates: { "a:5000": ["/x=1.pem", "/z.pem"], b: ["/y.pem"] },
+      registryClientCertificates: {
+        "a:5000": { certificateFile: "/c.pem", keyFile: "/k.pem" },
+      },
+      skipTlsVerify: false,
+      skipTlsVerifyPull: true,
+      skipDefaultRegistryFallback: true,
+    });
+    for (const wrong of ["a", "=x", "a="]) {
+      expect(() => options([`--registry-certificate=${wrong}`])).toThrow(
+        "names no registry and file",
+      );
+    }
+    for (const wrong of ["a=x", "a=x,", "a=,y", "a=x,y,z"]) {
+      expect(() => options([`--registry-client-cert=${wrong}`])).toThrow("names no two files");
+    }
+  });
+
+  test("the further tries of pushes and pulls are numbers", () => {
+    const given = ["--push-retry=3", "--image-download-retry", "2", "--image-fs-extract-retry=1"];
+    expect(options(given)).toMatchObject({
+      pushRetry: 3,
+      imageDownloadRetry: 2,
+      imageFsExtractRetry: 1,
+    });
+    expect(() => options(["--push-retry=often"])).toThrow("needs a whole number");
+  });
+
   test("the context is Kaniko's default, or as it is given", () => {
     expect(options([]).context).toBe("/workspace/");
     expect(options([])).not.toHaveProperty("stdin");

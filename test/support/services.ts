@@ -17,6 +17,8 @@ export interface Account {
 export interface RegistryOptions {
   /** Serve https with a certificate of a CA made for this registry; its file is `caFile`. */
   readonly tls?: boolean;
+  /** With `tls`: only who shows a certificate of the authority in this PEM file is answered. */
+  readonly clientAuthority?: string;
   /** Ask for this password by Basic authentication (htpasswd, bcrypt). */
   readonly htpasswd?: Account;
   /** Ask for Bearer tokens of a token server of ours. */
@@ -45,8 +47,6 @@ export interface RegistryService extends AsyncDisposable {
   /** Stops answering, as a crashed registry does. Idempotent. */
   stop(): Promise<void>;
 }
-
-const START_TIMEOUT_MS = 20_000;
 
 /** A port that nothing listened on a moment ago. */
 export function freePort(): Promise<number> {
@@ -88,8 +88,21 @@ export async function prepareRegistry(options: RegistryOptions = {}): Promise<Pr
   };
 }
 
+/** Times that another process may have taken the port meanwhile. */
+const PORTS_TRIED = 5;
+
 /** Starts a registry with an empty store; it is stopped, and its store removed, when disposed. */
 export async function startRegistry(options: RegistryOptions = {}): Promise<RegistryService> {
+  for (let tried = 1; ; tried++) {
+    try {
+      return await startOnce(options);
+    } catch (error) {
+      if (tried === PORTS_TRIED || !String(error).includes("address already in use")) throw error;
+    }
+  }
+}
+
+async function startOnce(options: RegistryOptions): Promise<RegistryService> {
   const prepared = await prepareRegistry(options);
   const log = join(prepared.dir, "log");
   const child = spawnRegistry(prepared.config, log);
@@ -123,15 +136,10 @@ function spawnRegistry(config: string, log: string): ChildProcess {
 }
 
 async function untilListening(child: ChildProcess, port: number, log: string): Promise<void> {
-  await eventually(
-    `a registry on port ${port}`,
-    async () => {
-      if (child.exitCode !== null)
-        throw new Error(`registry ended: ${await readFile(log, "utf8")}`);
-      return (await canConnect(port)) ? true : undefined;
-    },
-    { timeoutMs: START_TIMEOUT_MS },
-  );
+  await eventually(`a registry on port ${port}`, async () => {
+    if (child.exitCode !== null) throw new Error(`registry ended: ${await readFile(log, "utf8")}`);
+    return (await canConnect(port)) ? true : undefined;
+  });
 }
 
 async function canConnect(port: number): Promise<boolean> {
@@ -220,7 +228,7 @@ async function writeConfig(
     http: {
       addr: `127.0.0.1:${port}`,
       secret: randomBytes(16).toString("hex"),
-      ...(tls === undefined ? {} : { tls: { certificate: tls.certificate, key: tls.key } }),
+      ...(tls === undefined ? {} : { tls: tlsSection(tls, options.clientAuthority) }),
     },
     ...(options.htpasswd === undefined
       ? {}
@@ -230,6 +238,10 @@ async function writeConfig(
   const path = join(dir, "config.yml"); // YAML reads JSON
   await writeFile(path, JSON.stringify(config));
   return path;
+}
+
+function tlsSection({ certificate, key }: Certificate, clients: string | undefined): object {
+  return { certificate, key, ...(clients === undefined ? {} : { clientcas: [clients] }) };
 }
 
 async function writeHtpasswd(dir: string, account: Account): Promise<Record<string, string>> {
