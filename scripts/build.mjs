@@ -41,6 +41,22 @@ const UNDICI = `
   Object.assign(Dispatcher.prototype, { connect, request });
   export { Agent, ProxyAgent };
 `;
+/** HTTP/2 is never offered (src/internal/http.ts), and what Node has of it, and of HTTP itself, takes long to load. */
+const http1Alone = {
+  name: "http-1-alone",
+  setup(plugins) {
+    plugins.onLoad({ filter: /[/]undici[/]lib[/]dispatcher[/]client-h2\.js$/ }, () => ({
+      contents: `module.exports = () => { throw new Error("HTTP/2 was not offered"); };`,
+    }));
+    plugins.onResolve({ filter: /^node:http$/ }, ({ importer }) =>
+      importer.includes("/undici/lib/") ? { path: "http", namespace: "http-1" } : undefined,
+    );
+    // All that is taken of it: Node's own default, and a class of which there is no object here.
+    plugins.onLoad({ filter: /./, namespace: "http-1" }, () => ({
+      contents: "exports.maxHeaderSize = 16384; exports.IncomingMessage = class {};",
+    }));
+  },
+};
 const LAZY_COMMONJS = ["undici", "fast-glob"];
 
 // Beside, and then in the place of the old one: a command that is running meanwhile finds its files.
@@ -62,7 +78,7 @@ await build({
   entryPoints: ["src/index.ts", "src/dockerfile/index.ts", "src/registry/index.ts"],
   splitting: true,
   format: "esm",
-  plugins: [namesOfLazyPackages],
+  plugins: [namesOfLazyPackages, http1Alone],
   // CommonJS packages inside an ES module need a `require`.
   banner: {
     js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
@@ -109,7 +125,7 @@ await build({
 for (const [name, contents] of Object.entries(LAZY_OF_COMMAND)) {
   const outfile = `${fresh}/cli/${name}.cjs`;
   const stdin = { contents, resolveDir: process.cwd() };
-  await build({ ...commonJs, stdin, outfile, outdir: undefined });
+  await build({ ...commonJs, stdin, outfile, outdir: undefined, plugins: [http1Alone] });
 }
 await build({
   ...commonJs,
@@ -124,7 +140,7 @@ await build({
     "src/worker/root-work.ts",
   ],
   // A thread that hashes is started from the same file as the others, and needs none of their work.
-  plugins: [beside("root-work", "zstd"), namesOfLazyPackages],
+  plugins: [beside("root-work", "zstd"), namesOfLazyPackages, http1Alone],
 });
 for (const directory of [".", "cli", "worker"]) {
   await build({
