@@ -1,6 +1,7 @@
 import { TsbuildError } from "../errors.js";
 import { familiarName, formatReference, type Reference } from "../oci/reference.js";
 import type { Image } from "../oci/types.js";
+import { isImmutableTagError } from "../registry/index.js";
 import {
   type OutputBytes,
   type OutputImage,
@@ -60,8 +61,7 @@ export async function exportImages(
   const pushed: string[] = [];
   const push = new ImagePush(exported, input);
   for (const destination of destinations.pushed) {
-    await push.to(destination);
-    pushed.push(formatReference(destination));
+    if (await pushTo(push, destination, input)) pushed.push(formatReference(destination));
   }
   for (const repository of destinations.byDigest) {
     const destination = { ...repository, digest: topOf(exported).descriptor.digest };
@@ -78,6 +78,23 @@ export async function exportImages(
     pushed,
     written,
   };
+}
+
+/** @returns whether the destination names the image now */
+async function pushTo(
+  push: ImagePush,
+  destination: Reference,
+  { options, emit }: ExportInput,
+): Promise<boolean> {
+  try {
+    await push.to(destination);
+    return true;
+  } catch (error) {
+    if (options.pushIgnoreImmutableTagErrors !== true || !isImmutableTagError(error)) throw error;
+    const message = `${familiarName(destination)} stays what it is: the tag exists and is immutable`;
+    emit({ type: "notice", message });
+    return false;
+  }
 }
 
 type WrittenOutput = Exclude<Output, { type: "image" }>;

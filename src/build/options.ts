@@ -156,6 +156,8 @@ export interface BuildOptions {
   /** A registry that has mirrors is not asked itself when they have failed. */
   readonly skipDefaultRegistryFallback?: boolean;
   readonly skipPushPermissionCheck?: boolean;
+  /** A destination whose tag exists and may not be moved is left as it is, and said; it is none of what was `pushed`. */
+  readonly pushIgnoreImmutableTagErrors?: boolean;
   /**
    * How often a request of a push that fails is tried again where another try can help: broken connections, 408, 429 and
    * 5xx. Fewer than the four that it is tried again without it make no difference.

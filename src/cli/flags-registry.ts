@@ -71,6 +71,12 @@ export const REGISTRY_FLAGS = [
     help: "do not ask before the build whether the push will be allowed",
   },
   {
+    name: "push-ignore-immutable-tag-errors",
+    type: "flag",
+    group: "Registry",
+    help: "a tag that exists and may not be moved is no error",
+  },
+  {
     name: "push-retry",
     type: "number",
     value: "N",

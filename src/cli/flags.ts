@@ -48,6 +48,12 @@ export const FLAGS = [
     help: "default color on a terminal, else text",
   },
   {
+    name: "log-timestamp",
+    type: "flag",
+    group: "Messages",
+    help: "each line of a log begins with the time (JSON has it anyway)",
+  },
+  {
     name: "format",
     type: "string",
     choices: ["text", "json"],
@@ -102,6 +108,4 @@ export const NOT_YET: ReadonlySet<string> = new Set([
   "credential-helpers",
   "dryrun",
   "git",
-  "log-timestamp",
-  "push-ignore-immutable-tag-errors",
 ]);

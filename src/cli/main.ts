@@ -16,9 +16,11 @@ void main(process.argv.slice(2)).then((code) => {
 /** The exit code. */
 async function main(argv: readonly string[]): Promise<number> {
   let verbosity: Verbosity = "info";
+  let isTimed = false;
   try {
     const flags = parseFlags(argv);
     verbosity = verbosityOf(flags);
+    isTimed = hasTimes(flags);
     if (flags.one.get("help") === "true") process.stdout.write(helpText());
     else if (flags.one.get("version") === "true") process.stdout.write(`tsbuild ${version()}\n`);
     else if (flags.command === "check") return await check(flags);
@@ -28,7 +30,7 @@ async function main(argv: readonly string[]): Promise<number> {
     else return await tend(flags.command, flags);
     return 0;
   } catch (error) {
-    return fail(error, verbosity);
+    return fail(error, verbosity, isTimed);
   }
 }
 
@@ -63,8 +65,7 @@ async function build(flags: ParsedFlags, verbosity: Verbosity): Promise<void> {
     rendererFor(flags, verbosity),
   ]);
   if (verbosity === "info" || verbosity === "debug") {
-    for (const line of [...flags.ignored, ...idleCacheFlags(flags)])
-      process.stderr.write(`${line}\n`);
+    for (const line of [...flags.ignored, ...idleCacheFlags(flags)]) say(line, hasTimes(flags));
   }
   const options: BuildOptions = { ...buildOptions(flags, process.env), signal: stopSignal() };
   refuseTerminal(options);
@@ -93,11 +94,12 @@ async function rendererFor(flags: ParsedFlags, verbosity: Verbosity): Promise<Re
   const out = process.stderr;
   const format = flags.one.get("log-format") ?? (useColor() ? "color" : "text");
   if (format === "json") return (await import("./render/json.js")).jsonRenderer(out);
-  const [{ textRenderer }, { logScreen, terminalScreen }] = await Promise.all([
+  const [{ textRenderer }, { logScreen, terminalScreen, timedScreen }] = await Promise.all([
     import("./render/text.js"),
     import("./render/screen.js"),
   ]);
-  const screen = out.isTTY ? terminalScreen(out) : logScreen(out);
+  const plain = out.isTTY ? terminalScreen(out) : logScreen(out);
+  const screen = hasTimes(flags) ? timedScreen(plain) : plain;
   const explain = flags.one.get("explain") === "true";
   return textRenderer(screen, format === "color" ? COLOR : PLAIN, { verbosity, explain });
 }
@@ -115,18 +117,29 @@ function report(result: BuildResult, flags: ParsedFlags): void {
   const lines = [`${style.green("built")} ${result.image.digest}`];
   for (const reference of result.pushed) lines.push(`pushed ${reference}`);
   for (const path of result.written) lines.push(`wrote ${path}`);
-  process.stderr.write(`${lines.join("\n")}\n`);
+  say(lines.join("\n"), hasTimes(flags));
 }
 
 /** One message, and the exit code. */
-async function fail(error: unknown, verbosity: Verbosity): Promise<number> {
+async function fail(error: unknown, verbosity: Verbosity, isTimed: boolean): Promise<number> {
   const known = error instanceof UsageError ? error : await asTsbuildError(error);
   const style = useColor() ? COLOR : PLAIN;
   const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`${style.red("error:")} ${message}\n`);
-  if (known?.hint !== undefined) process.stderr.write(`${style.dim("hint:")} ${known.hint}\n`);
-  if (verbosity === "debug" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  say(`${style.red("error:")} ${message}`, isTimed);
+  if (known?.hint !== undefined) say(`${style.dim("hint:")} ${known.hint}`, isTimed);
+  if (verbosity === "debug" && error instanceof Error) say(`${error.stack}`, isTimed);
   return known?.exitCode ?? 70;
+}
+
+/** What the build's events do not say. */
+function say(text: string, isTimed: boolean): void {
+  const time = `${new Date().toISOString()} `;
+  process.stderr.write(`${isTimed ? text.replace(/^/gm, time) : text}\n`);
+}
+
+/** JSON has the times of events in them, and what is no event is text for people. */
+function hasTimes({ one }: ParsedFlags): boolean {
+  return one.get("log-timestamp") === "true" && one.get("log-format") !== "json";
 }
 
 async function asTsbuildError(error: unknown): Promise<TsbuildError | undefined> {

@@ -17,6 +17,7 @@ type RegistryOption =
   | "registryMap"
   | "skipDefaultRegistryFallback"
   | "skipPushPermissionCheck"
+  | "pushIgnoreImmutableTagErrors"
   | "pushRetry"
   | "imageDownloadRetry"
   | "imageFsExtractRetry";
@@ -44,6 +45,7 @@ export function registryOptions(
     registryMap: registryMap(flags, environment),
     skipDefaultRegistryFallback: flag("skip-default-registry-fallback"),
     skipPushPermissionCheck: flag("skip-push-permission-check"),
+    pushIgnoreImmutableTagErrors: flag("push-ignore-immutable-tag-errors"),
     pushRetry: number("push-retry"),
     imageDownloadRetry: number("image-download-retry"),
     imageFsExtractRetry: number("image-fs-extract-retry"),

@@ -36,7 +36,7 @@ export class RegistryError extends TsbuildError {
 export function isImmutableTagError(error: unknown): boolean {
   if (!(error instanceof RegistryError)) return false;
   return error.faults.some(({ message }) =>
-    /\btag\b.*\bimmutable\b|immutab(?:le|ility).*\btags?\b|\btags?\b.*\bimmutability\b|repository is immutable/i.test(
+    /\btags?\b.*\bimmutab(?:le|ility)\b|\bimmutab(?:le|ility)\b.*\btags?\b|repository is immutable|configured as immutable/i.test(
       message,
     ),
   );

@@ -30,3 +30,11 @@ export function terminalScreen(out: NodeJS.WriteStream): Screen {
     },
   };
 }
+
+/** Each line begins with the time, in RFC 3339. */
+export function timedScreen(screen: Screen, now: () => Date = () => new Date()): Screen {
+  return {
+    line: (text) => screen.line(text.replace(/^/gm, `${now().toISOString()} `)),
+    status: (text) => screen.status(text),
+  };
+}
