@@ -5,6 +5,7 @@ import { TsbuildError } from "../errors.js";
 import { formatPlatform, parsePlatform } from "../oci/platform.js";
 import { parseReference } from "../oci/reference.js";
 import type { NamedContext } from "../solver/types.js";
+import { loadStatx } from "../worker/linux/statx.js";
 import type { ContextFetcher } from "./contexts-fetch.js";
 import { loadLayoutImage, parseLayoutReference } from "./contexts-layout.js";
 import { mainPlace, placeOf, type RemotePlace } from "./contexts-place.js";
@@ -73,7 +74,7 @@ export async function openContext(
   signal: AbortSignal,
 ): Promise<FileSource> {
   const ignoreFile = await findIgnoreFile(dockerfile, path);
-  return openDirectory(path, { name: "context", signal, ignoreFile });
+  return openDirectory(path, { name: "context", signal, ignoreFile, statx: loadStatx });
 }
 
 /**
@@ -129,7 +130,7 @@ function namedContext(name: string, value: string, fetcher: ContextFetcher): Nam
     }
     // A named context has its own ignore file, if any; a Dockerfile's is for the main one.
     const ignoreFile = await findIgnoreFile(undefined, place.path);
-    return openDirectory(place.path, { name: what, signal, ignoreFile });
+    return openDirectory(place.path, { name: what, signal, ignoreFile, statx: loadStatx });
   };
   let opened: Promise<FileSource> | undefined;
   return { kind: "files", open: () => (opened ??= open()) };

@@ -13,6 +13,7 @@ import {
 import { errnoOf, messageOf, TsbuildError } from "../errors.js";
 import { compareBytes } from "../internal/compare-bytes.js";
 import type { ParentMatch, PathPatterns } from "../internal/path-patterns.js";
+import { majorOf, minorOf } from "./file-states.js";
 import type { FileEntry, FileReader, FileType, Tree } from "../oci/tree.js";
 
 export interface DirectoryTreeOptions {
@@ -26,6 +27,8 @@ export interface DirectoryTreeOptions {
 const MAX_REMEMBERED = 16_384;
 /** Bytes; what `Tree.read` promises. */
 const MAX_READ = 1024 * 1024;
+/** What Node puts where a name is not UTF-8. */
+const BROKEN = "\uFFFD";
 const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
 
 interface Directory {
@@ -76,20 +79,24 @@ export class DirectoryTree implements Tree {
   }
 
   list(path: string): readonly string[] {
-    return this.entries(path)
-      .map(({ name }) => name)
-      .sort(compareBytes);
+    return this.names(path).sort(compareBytes);
   }
 
-  /** What {@link list} names, in any order. */
-  entries(path: string): readonly Dirent[] {
-    const directory = this.#directory(path);
+  /**
+   * What {@link list} names, in any order.
+   * @param isReal for who has just seen that it is a directory, and not through a link: nobody looks once more
+   */
+  names(path: string, isReal = false): string[] {
+    if (this.#patterns === undefined) {
+      return isReal || this.#directory(path) !== undefined ? this.#readNames(path) : [];
+    }
+    const directory = isReal ? this.#enter(path) : this.#directory(path);
     if (directory === undefined) return [];
-    const entries = this.#read(path);
-    if (this.#patterns === undefined) return entries;
-    return entries.filter((entry) =>
-      this.#visible(join(path, entry.name), entry.isDirectory(), directory.match),
-    );
+    return this.#read(path)
+      .filter((entry) =>
+        this.#visible(join(path, entry.name), entry.isDirectory(), directory.match),
+      )
+      .map(({ name }) => name);
   }
 
   /** Where a path is on this machine. */
@@ -161,10 +168,18 @@ export class DirectoryTree implements Tree {
     return found;
   }
 
-  #lookUpDirectory(path: string): Directory | undefined {
+  /** Of a path that is known to be a directory. */
+  #enter(path: string): Directory | undefined {
+    const found = this.#directories.get(path) ?? this.#lookUpDirectory(path, true);
+    remember(this.#directories, path, found);
+    return found;
+  }
+
+  #lookUpDirectory(path: string, isReal = false): Directory | undefined {
     if (path === "") return { match: undefined };
     const parent = this.#directory(parentOf(path));
-    if (parent === undefined || this.#stat(path)?.isDirectory() !== true) return undefined;
+    if (parent === undefined) return undefined;
+    if (!isReal && this.#stat(path)?.isDirectory() !== true) return undefined;
     if (this.#patterns === undefined) return parent;
     const match = new Uint8Array(this.#patterns.size);
     this.#patterns.match(path, parent.match, match);
@@ -194,15 +209,26 @@ export class DirectoryTree implements Tree {
 
   #read(path: string): readonly Dirent[] {
     const entries = this.#call(path, (file) => readdirSync(file, { withFileTypes: true }));
-    const broken = entries.find((entry) => entry.name.includes("\uFFFD"));
-    if (broken !== undefined && hasInvalidName(this.absolute(path))) {
-      throw new TsbuildError(
-        "CONTEXT_UNREADABLE",
-        `tried to read directory ${JSON.stringify(`/${path}`)} of the ${this.#name}: a file's name is not UTF-8 (${JSON.stringify(broken.name)})`,
-        { hint: "rename the file, or exclude its directory in .dockerignore" },
-      );
-    }
+    const broken = entries.find(({ name }) => name.includes(BROKEN));
+    if (broken !== undefined) this.#checkNames(path, broken.name);
     return entries;
+  }
+
+  #readNames(path: string): string[] {
+    const names = this.#call(path, (file) => readdirSync(file));
+    const broken = names.find((name) => name.includes(BROKEN));
+    if (broken !== undefined) this.#checkNames(path, broken);
+    return names;
+  }
+
+  /** Whether the replacement character stands for bytes that are no UTF-8. */
+  #checkNames(path: string, broken: string): void {
+    if (!hasInvalidName(this.absolute(path))) return;
+    throw new TsbuildError(
+      "CONTEXT_UNREADABLE",
+      `tried to read directory ${JSON.stringify(`/${path}`)} of the ${this.#name}: a file's name is not UTF-8 (${JSON.stringify(broken)})`,
+      { hint: "rename the file, or exclude its directory in .dockerignore" },
+    );
   }
 
   #stat(path: string): BigIntStats | undefined {
@@ -282,11 +308,8 @@ function typeOf(stats: BigIntStats): FileType {
   return stats.isCharacterDevice() ? "char" : "block";
 }
 
-/** Linux' encoding of `dev_t`. */
 function deviceNumbers(rdev: bigint): { readonly devMajor: number; readonly devMinor: number } {
-  const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n);
-  const minor = (rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n);
-  return { devMajor: Number(major), devMinor: Number(minor) };
+  return { devMajor: Number(majorOf(rdev)), devMinor: Number(minorOf(rdev)) };
 }
 
 function hasInvalidName(directory: string): boolean {

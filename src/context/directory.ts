@@ -1,5 +1,6 @@
 import { realpath, stat } from "node:fs/promises";
 import { errnoOf, messageOf, TsbuildError } from "../errors.js";
+import type { Statx } from "../internal/statx.js";
 import { digestDirectory } from "./directory-digest.js";
 import { DirectoryTree } from "./directory-tree.js";
 import { compileIgnoreFile } from "./ignore.js";
@@ -16,6 +17,8 @@ export async function openDirectory(path: string, options: DirectoryOptions): Pr
   const patterns =
     options.ignoreFile === undefined ? undefined : compileIgnoreFile(options.ignoreFile);
   const tree = new DirectoryTree(root, { name: options.name, patterns, xattrs: options.xattrs });
+  let found: { readonly statx: Statx | undefined } | undefined;
+  const statx = (): Statx | undefined => (found ??= { statx: options.statx?.() }).statx;
   return {
     tree,
     name: options.name,
@@ -29,7 +32,7 @@ export async function openDirectory(path: string, options: DirectoryOptions): Pr
       file !== "" &&
       patterns.decidedBy(file)?.matched === true,
     identity: (file) => tree.identity(file),
-    digestBelow: (base, memory, signal) => digestDirectory(tree, base, { memory, signal }),
+    digestBelow: (base, memory, signal) => digestDirectory(tree, base, { memory, statx, signal }),
     candidates: (base, pattern) => globCandidates(root, base, pattern),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };

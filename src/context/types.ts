@@ -1,3 +1,4 @@
+import type { Statx } from "../internal/statx.js";
 import type { Digest } from "../oci/digest.js";
 import type { StatMemory } from "../oci/content-digest.js";
 import type { Tree } from "../oci/tree.js";
@@ -48,6 +49,8 @@ export interface DirectoryOptions {
   readonly ignoreFile?: IgnoreFile | undefined;
   /** Extended attributes of a file by its absolute path, for who can read them (Node cannot); absent: none are kept. */
   readonly xattrs?: (path: string) => ReadonlyMap<string, Uint8Array>;
+  /** Loads a faster way to look at many files, where there is one: asked for once there are many. */
+  readonly statx?: () => Statx | undefined;
   readonly signal: AbortSignal;
 }
 
