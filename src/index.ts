@@ -24,6 +24,7 @@ export type { BuildEvent, PlannedStep, StepId } from "./solver/events.js";
 export { DockerfileError, locate, renderDiagnostic } from "./dockerfile/index.js";
 export type { Diagnostic, Position } from "./dockerfile/types.js";
 export type { Descriptor } from "./oci/types.js";
+export type { KeychainSource } from "./registry/keychain.js";
 export type { Credential, Keychain } from "./registry/types.js";
 export type { HostFacts } from "./worker/host-report.js";
 export type { DriverName, RefusedDriver } from "./worker/types.js";

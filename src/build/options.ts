@@ -2,6 +2,7 @@ import type { Readable } from "node:stream";
 import type { ResourceLimit } from "../worker/sandbox/types.js";
 import type { DriverName, LayerMounts } from "../worker/types.js";
 import type { Compression, Descriptor, ImageFormat } from "../oci/types.js";
+import type { KeychainSource } from "../registry/keychain.js";
 import type { Keychain } from "../registry/types.js";
 
 /** Everything that a build can be told. Paths are relative to the process's working directory. */
@@ -167,7 +168,13 @@ export interface BuildOptions {
   readonly imageDownloadRetry?: number;
   /** The same for their layers, which go on from where they broke off. */
   readonly imageFsExtractRetry?: number;
-  /** Default: the files and helpers that `DOCKER_CONFIG` and its kin name. */
+  /**
+   * Where logins are looked for when the files that `DOCKER_CONFIG` and its kin name have none: variables of the environment
+   * (`env`, `gitlab`), and the programs `docker-credential-gcr`, `-ecr-login` and `-acr-env` for the hosts of their clouds.
+   * Default: all, in this order.
+   */
+  readonly credentialHelpers?: readonly KeychainSource[];
+  /** In place of all of these. */
   readonly keychain?: Keychain;
 
   /** `DOCKER_CONFIG`, `HOME`, `HTTP_PROXY`, `SSL_CERT_DIR` and the like are read from here alone. A program usually gives `process.env`. */

@@ -1,8 +1,9 @@
 import { DEFAULT_RETRY, type RetryPolicy } from "../internal/retry.js";
 import { parseReference, DOCKER_HUB } from "../oci/reference.js";
 import { TsbuildError } from "../errors.js";
-import { createKeychain, createRegistry } from "../registry/index.js";
-import type { Registry, RegistryOptions } from "../registry/types.js";
+import { createKeychain, createRegistry, KEYCHAIN_SOURCES } from "../registry/index.js";
+import type { Keychain, Registry, RegistryOptions } from "../registry/types.js";
+import type { Emit } from "../solver/types.js";
 import { httpEnvironment } from "./environment.js";
 import type { BuildOptions } from "./options.js";
 import { registryTrust } from "./registry-trust.js";
@@ -10,12 +11,12 @@ import { registryTrust } from "./registry-trust.js";
 const USER_AGENT = "tsbuild";
 
 /** The client that the options describe; it opens nothing until it is asked. */
-export function openRegistry(options: BuildOptions): Registry {
-  return createRegistry(registrySettings(options));
+export function openRegistry(options: BuildOptions, emit?: Emit): Registry {
+  return createRegistry(registrySettings(options, emit));
 }
 
 /** @throws TsbuildError USAGE */
-export function registrySettings(options: BuildOptions): RegistryOptions {
+export function registrySettings(options: BuildOptions, emit?: Emit): RegistryOptions {
   const environment = options.environment ?? {};
   return {
     insecureRegistries: new Set(options.insecureRegistries),
@@ -33,9 +34,29 @@ export function registrySettings(options: BuildOptions): RegistryOptions {
       blob: furtherTries(options.imageFsExtractRetry ?? 0, "imageFsExtractRetry"),
     },
     userAgent: USER_AGENT,
-    keychain: options.keychain ?? createKeychain({ environment }),
+    keychain: options.keychain ?? keychainOf(options, emit),
     http: httpEnvironment(environment),
   };
+}
+
+/** Where a cloud's helper is named and lacks, that is said: what all of them are asked by default is no wish of anybody's. */
+function keychainOf(
+  { environment = {}, credentialHelpers: sources }: BuildOptions,
+  emit: Emit | undefined,
+): Keychain {
+  if (sources === undefined) return createKeychain({ environment });
+  const unknown = sources.find((name) => !KEYCHAIN_SOURCES.includes(name));
+  if (unknown !== undefined) {
+    throw new TsbuildError("USAGE", `there is no credential helper "${unknown}"`, {
+      hint: `expected ${KEYCHAIN_SOURCES.join(", ")}`,
+    });
+  }
+  const onMissing = (program: string, registry: string): void =>
+    emit?.({
+      type: "notice",
+      message: `${program} is to be asked for a login to ${registry}, and is not installed: add it to the PATH, or log in with a config.json`,
+    });
+  return createKeychain({ environment, sources, onMissing });
 }
 
 /** Nobody waits for more, a minute each. */

@@ -27,7 +27,7 @@ export async function runBuild(
   const destinations = destinationsOf(options);
   const keepStorage = readKeepStorage(options.keepStorage, options.environment ?? {});
   await using cleanup = new Cleanup();
-  const registry = cleanup.use(withWarmed(openRegistry(options), options, emit));
+  const registry = cleanup.use(withWarmed(openRegistry(options, emit), options, emit));
   const repositories = repositoriesOf(destinations);
   const permission = pushPermission(options, { registry, repositories, signal });
   // What ADD names may be large: who may not push need not wait for it.

@@ -16,7 +16,7 @@ export async function runCheck(
   await using cleanup = new Cleanup();
   const fetcher = cleanup.use(new ContextFetcher(options, emit, signal));
   const planned = await planBuild(options, fetcher);
-  const registry = cleanup.use(openRegistry(options));
+  const registry = cleanup.use(openRegistry(options, emit));
   const opening = { registry, cleanup, emit, signal, whole: signal };
   const { shared } = await openBuild(options, planned, opening);
   const found = await lint({ ...shared, emit }, planned.plans);

@@ -71,6 +71,13 @@ export const REGISTRY_FLAGS = [
     help: "do not ask before the build whether the push will be allowed",
   },
   {
+    name: "credential-helpers",
+    type: "list",
+    value: "env|google|ecr|acr|gitlab",
+    group: "Registry",
+    help: "where logins are looked for besides config.json (default all); may be repeated; empty: nowhere",
+  },
+  {
     name: "push-ignore-immutable-tag-errors",
     type: "flag",
     group: "Registry",

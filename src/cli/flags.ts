@@ -103,9 +103,4 @@ export const UNSUPPORTED: ReadonlyMap<string, string> = new Map(
 );
 
 /** Kaniko's flags that are refused by name: each would change the result or the rights, and does not work yet. */
-export const NOT_YET: ReadonlySet<string> = new Set([
-  "bucket",
-  "credential-helpers",
-  "dryrun",
-  "git",
-]);
+export const NOT_YET: ReadonlySet<string> = new Set(["bucket", "dryrun", "git"]);

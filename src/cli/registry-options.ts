@@ -17,6 +17,7 @@ type RegistryOption =
   | "registryMap"
   | "skipDefaultRegistryFallback"
   | "skipPushPermissionCheck"
+  | "credentialHelpers"
   | "pushIgnoreImmutableTagErrors"
   | "pushRetry"
   | "imageDownloadRetry"
@@ -45,11 +46,30 @@ export function registryOptions(
     registryMap: registryMap(flags, environment),
     skipDefaultRegistryFallback: flag("skip-default-registry-fallback"),
     skipPushPermissionCheck: flag("skip-push-permission-check"),
+    credentialHelpers: credentialHelpers(flags.many.get("credential-helpers")),
     pushIgnoreImmutableTagErrors: flag("push-ignore-immutable-tag-errors"),
     pushRetry: number("push-retry"),
     imageDownloadRetry: number("image-download-retry"),
     imageFsExtractRetry: number("image-fs-extract-retry"),
   };
+}
+
+const HELPERS = ["env", "google", "ecr", "acr", "gitlab"] as const;
+
+/** An empty name alone is none of them. */
+function credentialHelpers(
+  given: readonly string[] | undefined,
+): BuildOptions["credentialHelpers"] {
+  return given
+    ?.filter((name) => name !== "")
+    .map((name) => {
+      const known = HELPERS.find((one) => one === name);
+      if (known !== undefined) return known;
+      throw new UsageError(
+        `--credential-helpers cannot be "${name}"`,
+        `expected one of ${HELPERS.join(", ")}`,
+      );
+    });
 }
 
 /** `host=file`; those of one host come together. */

@@ -18,6 +18,9 @@ export interface HelperOptions {
   readonly signal: AbortSignal;
 }
 
+/** How the reason ends where there is no such program. */
+export const NOT_INSTALLED = "is not installed";
+
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 /** Bytes; an answer is one small object. */
 const MAX_OUTPUT = 1024 * 1024;
@@ -44,7 +47,7 @@ export async function askHelper(
   } catch (error) {
     signal.throwIfAborted();
     if (errnoOf(error) === "ENOENT")
-      return { kind: "failed", reason: `${program} is not installed` };
+      return { kind: "failed", reason: `${program} ${NOT_INSTALLED}` };
     const why =
       error instanceof Error && error.name === "AbortError"
         ? `did not answer in ${timeoutMs / 1000} s`

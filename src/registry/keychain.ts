@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { errnoOf, TsbuildError } from "../errors.js";
 import { DOCKER_HUB } from "../oci/reference.js";
 import { coalesce } from "./coalesce.js";
-import { askHelper } from "./credential-helper.js";
+import { askHelper, NOT_INSTALLED } from "./credential-helper.js";
 import {
   basicSecret,
   candidateKeys,
@@ -17,11 +17,14 @@ import type { Credential, Keychain, RepositoryName } from "./types.js";
 export interface KeychainOptions {
   /**
    * Read from it: DOCKER_AUTH_CONFIG, DOCKER_CONFIG, HOME, REGISTRY_AUTH_FILE, XDG_RUNTIME_DIR, XDG_CONFIG_HOME,
-   * KANIKO_<HOST>_USER and _PASSWORD, CI_REGISTRY, CI_REGISTRY_USER and _PASSWORD. Credential helpers get all of it.
+   * KANIKO_<HOST>_USER and _PASSWORD, CI_REGISTRY, CI_REGISTRY_USER and _PASSWORD, CI_JOB_TOKEN. Credential helpers get all
+   * of it.
    */
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Sources besides the configuration files, in the order in which they are asked. Default: all. */
   readonly sources?: readonly KeychainSource[];
+  /** Hears, once for each, of a cloud's helper that would be asked and is not installed. */
+  readonly onMissing?: (program: string, registry: string) => void;
   /** Milliseconds that a credential helper may take. */
   readonly helperTimeoutMs?: number;
 }
@@ -68,6 +71,7 @@ class Chain {
   /** Places without an answer: of the files, and of each repository. */
   readonly #places: string[] = [];
   readonly #notes = new Map<string, readonly string[]>();
+  readonly #missing = new Set<string>();
 
   constructor(options: KeychainOptions) {
     this.#options = options;
@@ -131,7 +135,14 @@ class Chain {
     const cloud = CLOUDS[source];
     if (cloud === undefined || !cloud.hosts.test(registry)) return undefined;
     const name = `docker-credential-${cloud.helper}`;
-    return this.#ask(cloud.helper, registry, name, notes, signal);
+    const before = notes.length;
+    const found = await this.#ask(cloud.helper, registry, name, notes, signal);
+    const isMissing = notes.slice(before).some((note) => note.endsWith(NOT_INSTALLED));
+    if (found === undefined && isMissing && !this.#missing.has(name)) {
+      this.#missing.add(name);
+      this.#options.onMissing?.(name, registry);
+    }
+    return found;
   }
 
   /** Several repositories of one registry need one answer; a helper that fails is noted, and the next place asked. */
@@ -277,10 +288,15 @@ function fromGitlab(
   const host = environment["CI_REGISTRY"];
   const username = environment["CI_REGISTRY_USER"];
   const password = environment["CI_REGISTRY_PASSWORD"];
-  if (host === undefined || username === undefined || password === undefined) return undefined;
-  if (normalizeKey(host) !== normalizeKey(registry)) return undefined;
-  return {
-    secret: basicSecret(username, password),
-    source: "CI_REGISTRY_USER and CI_REGISTRY_PASSWORD",
-  };
+  const token = environment["CI_JOB_TOKEN"] ?? "";
+  if (host === undefined || normalizeKey(host) !== normalizeKey(registry)) return undefined;
+  if (username !== undefined && password !== undefined) {
+    return {
+      secret: basicSecret(username, password),
+      source: "CI_REGISTRY_USER and CI_REGISTRY_PASSWORD",
+    };
+  }
+  // What these two are made from, where a job does not pass them on.
+  if (token === "") return undefined;
+  return { secret: basicSecret("gitlab-ci-token", token), source: "CI_JOB_TOKEN" };
 }

@@ -141,6 +141,14 @@ describe("options from flags and environment", () => {
     }
   });
 
+  test("credential helpers are named one by one, or switched off", () => {
+    expect(options([])).not.toHaveProperty("credentialHelpers");
+    const given = ["--credential-helpers=env", "--credential-helpers", "ecr"];
+    expect(options(given).credentialHelpers).toEqual(["env", "ecr"]);
+    expect(options(["--credential-helpers="]).credentialHelpers).toEqual([]);
+    expect(() => options(["--credential-helpers=aws"])).toThrow('cannot be "aws"');
+  });
+
   test("the further tries of pushes and pulls are numbers", () => {
     const given = ["--push-retry=3", "--image-download-retry", "2", "--image-fs-extract-retry=1"];
     expect(options(given)).toMatchObject({
