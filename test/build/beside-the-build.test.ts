@@ -10,9 +10,6 @@ import { eventually, lacksRoot, lacksTools } from "../support/tools.js";
 import { describeUnless } from "../support/tools-suite.js";
 import { gate, memoryRegistry, workshop } from "./pushing.js";
 
-/** A worker has to start, on a machine that does other things. */
-const PATIENT = { timeoutMs: 40_000 };
-
 describeUnless([lacksRoot(), lacksBuild()], "a base that is not here yet", () => {
   test("has its lower layer unpacked while the upper one is still on its way", async () => {
     const registry = await memoryRegistry();
@@ -40,17 +37,11 @@ describeUnless([lacksRoot(), lacksBuild()], "a base that is not here yet", () =>
     });
     const ended = expect(built).rejects.toMatchObject({ code: "ABORTED" });
     try {
-      await eventually(
-        "an unpacked layer",
-        async () => {
-          const maps = existsSync(join(store, "layers"))
-            ? await readdir(join(store, "layers"))
-            : [];
-          const found = await Promise.all(maps.map((map) => readdir(join(store, "layers", map))));
-          return found.flat().some((name) => /^[0-9a-f]{64}$/.test(name)) ? true : undefined;
-        },
-        PATIENT,
-      );
+      await eventually("an unpacked layer", async () => {
+        const maps = existsSync(join(store, "layers")) ? await readdir(join(store, "layers")) : [];
+        const found = await Promise.all(maps.map((map) => readdir(join(store, "layers", map))));
+        return found.flat().some((name) => /^[0-9a-f]{64}$/.test(name)) ? true : undefined;
+      });
       expect(existsSync(join(store, "blobs/sha256", (upper ?? "").slice(7)))).toBe(false);
     } finally {
       stop.abort();
@@ -76,16 +67,8 @@ describeUnless(
       const asked = async (pattern: RegExp): Promise<true | undefined> =>
         (await registry.requests()).some((line) => pattern.test(line)) ? true : undefined;
       try {
-        await eventually(
-          "a mounted layer",
-          () => asked(/^POST \S*\/org\/app\S*mount=\S+ 201/),
-          PATIENT,
-        );
-        await eventually(
-          "an uploaded layer",
-          () => asked(/^PUT \S*\/org\/app\/blobs\S+ 201/),
-          PATIENT,
-        );
+        await eventually("a mounted layer", () => asked(/^POST \S*\/org\/app\S*mount=\S+ 201/));
+        await eventually("an uploaded layer", () => asked(/^PUT \S*\/org\/app\/blobs\S+ 201/));
         expect(await asked(/^PUT \S*\/org\/app\/manifests/)).toBeUndefined();
       } finally {
         door.open(200);

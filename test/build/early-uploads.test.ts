@@ -41,9 +41,8 @@ test("a layer is in the registry while a later instruction still works, and the 
 
 test("a build that fails tags nothing, and waits for no upload", async () => {
   const [{ build }, registry, door] = [await workshop(), await memoryRegistry(), await gate()];
-  // The upload's answer never comes.
-  registry.fail({ kind: "stall", afterBytes: 0, method: "HEAD", path: /blobs/ });
-  registry.fail({ kind: "lose-answer", method: "PUT", path: /blobs/, times: 100 });
+  // The upload's answer never comes: who waited for it would wait for minutes.
+  registry.fail({ kind: "stall", afterBytes: 0, method: "PUT", path: /blobs/, times: 100 });
   const destinations = [`${registry.host}/org/app:1`];
   const built = build(`FROM scratch\nCOPY a /a\nADD ${door.url} /gate\n`, {
     destinations,
@@ -52,10 +51,8 @@ test("a build that fails tags nothing, and waits for no upload", async () => {
   await eventually("an upload", () =>
     Promise.resolve(registry.count("PUT", /blobs/) > 0 ? true : undefined),
   );
-  const started = performance.now();
   door.open(404);
   await expect(built).rejects.toThrow("404");
-  expect(performance.now() - started).toBeLessThan(3_000);
   const asked = registry.requests.length;
   await sleep(A_WHILE_MS);
   expect(registry.requests.length).toBe(asked);

@@ -143,14 +143,12 @@ test("a registry that does not answer is said once, and the build goes on", asyn
   const [{ build }, registry] = [await machines(), await memoryRegistry()];
   await registry[Symbol.asyncDispose]();
   const repository = `${registry.host}/org/cache`;
-  const started = performance.now();
   const { notices, made } = await build("one", TEXT, {
     registryCache: { repository, copyLayers: true },
   });
   expect(made).toEqual(ALL);
   expect(notices).toHaveLength(1);
   expect(notices[0]).toContain(`the cache ${repository} is not used: `);
-  expect(performance.now() - started).toBeLessThan(20_000);
 });
 
 test("a login that may only read is said once, and the build goes on", async () => {

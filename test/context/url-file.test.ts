@@ -25,7 +25,7 @@ let answer: Answer;
 beforeEach(async () => {
   root = mkdtempSync(join(tmpdir(), "tsbuild-url-"));
   store = await openStore(root, new AbortController().signal);
-  client = createHttpClient({}, { stallMs: 300, answerMs: 400 });
+  client = createHttpClient({});
   server = await startUrlServer((request, response) => answer(request, response));
 });
 afterEach(async () => {
@@ -34,6 +34,12 @@ afterEach(async () => {
   await store[Symbol.asyncDispose]();
   rmSync(root, { recursive: true, force: true });
 });
+
+/** Where a server is to be waited for shortly. Else a slow machine is taken for a dead server. */
+async function useClient(timeouts: Parameters<typeof createHttpClient>[1]): Promise<void> {
+  await client[Symbol.asyncDispose]();
+  client = createHttpClient({}, timeouts);
+}
 
 interface Extra {
   readonly checksum?: string;
@@ -121,7 +127,10 @@ describe("a file of a URL", () => {
 
   test.each([
     ["no validator", (): Readonly<Record<string, string>> => ({})],
-    ["a date that was young", () => ({ "last-modified": new Date().toUTCString() })],
+    [
+      "a date that was young",
+      () => ({ "last-modified": new Date(Date.now() + 60_000).toUTCString() }),
+    ],
   ])("with %s is fetched each time", async (_, headers) => {
     const said = headers();
     for (const content of ["one\n", "two\n"]) {
@@ -246,8 +255,10 @@ describe("a server that means harm, or is dead", () => {
     answer = (_, response) => {
       response.writeHead(200, { "content-length": "10" }).write("some");
     };
+    await useClient({ stallMs: 300 });
     expect((await failure("/f")).message).toMatch(/no byte came for 0\.3 s/);
     answer = () => undefined;
+    await useClient({ answerMs: 400 });
     expect((await failure("/f")).message).toMatch(/no answer came for 0\.4 s/);
     // A server that stalls is not asked three times.
     expect(server.take()).toEqual(["GET /f", "GET /f"]);
@@ -261,9 +272,7 @@ describe("a server that means harm, or is dead", () => {
       response.on("close", () => clearInterval(timer));
       setTimeout(() => stop.abort(new Error("enough")), 50);
     };
-    const started = performance.now();
     await expect(fetch("/f", { signal: stop.signal })).rejects.toThrow("enough");
-    expect(performance.now() - started).toBeLessThan(2_000);
   });
 });
 
@@ -344,7 +353,9 @@ describe("credentials of a URL", () => {
   test("that are missing or refused give a hint, and are not shown", async () => {
     answer = (_, response) => response.writeHead(401).end();
     expect((await failure("/f")).hint).toContain("--secret id=HTTP_AUTH_TOKEN_127.0.0.1");
-    const refused = await failure(`${secretUrl()}/f?sig=hunter2`, { authorization: "Bearer opaque" });
+    const refused = await failure(`${secretUrl()}/f?sig=hunter2`, {
+      authorization: "Bearer opaque",
+    });
     expect(refused.hint).toContain("refuses the login");
     expect(refused.message).toContain("invalid response status 401");
     expect(refused.message).not.toMatch(/hunter2|pass|opaque/);

@@ -104,10 +104,8 @@ describeUnless(
       ],
     ])("what a step leaves %s is killed when it ends, and the build goes on", async (_, script) => {
       const seconds = `86400.${process.pid}${builds}`;
-      const begun = Date.now();
       const outcome = await build(`RUN ${script(`sleep ${seconds}`)}\nRUN test -d /proc/self\n`);
       expectCode(outcome, 0);
-      expect(Date.now() - begun).toBeLessThan(60_000);
       expect(await leftovers(`sleep\0${seconds}`)).toEqual([]);
     });
 
@@ -116,10 +114,8 @@ describeUnless(
       let child: ChildProcess | undefined;
       const script = `RUN trap '' INT TERM; setsid sleep ${seconds} & sleep ${seconds}\n`;
       const ended = build(script, {}, { onStart: (started) => (child = started) });
-      await eventually(
-        "the RUN to wait",
-        async () => ((await leftovers(`sleep\0${seconds}`)).length >= 2 ? true : undefined),
-        { timeoutMs: 40_000 },
+      await eventually("the RUN to wait", async () =>
+        (await leftovers(`sleep\0${seconds}`)).length >= 2 ? true : undefined,
       );
       child?.kill(signal);
       const { code } = await ended;
@@ -130,10 +126,8 @@ describeUnless(
     test("a worker that is killed takes its steps along", async () => {
       const seconds = `86400.${process.pid}${builds}`;
       const ended = build(`RUN setsid sleep ${seconds} & sleep ${seconds}\n`);
-      await eventually(
-        "the RUN to wait",
-        async () => ((await leftovers(`sleep\0${seconds}`)).length >= 2 ? true : undefined),
-        { timeoutMs: 40_000 },
+      await eventually("the RUN to wait", async () =>
+        (await leftovers(`sleep\0${seconds}`)).length >= 2 ? true : undefined,
       );
       const workers = (await leftovers("dist/child.cjs")).map(
         (line) => /of (\d+) /.exec(line)?.[1],

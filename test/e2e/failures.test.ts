@@ -139,7 +139,7 @@ describeUnless(
           "--insecure-registry",
           locked.host,
         ],
-        { env: plainEnvironment({ DOCKER_CONFIG: docker }), timeoutMs: 40_000 },
+        { env: plainEnvironment({ DOCKER_CONFIG: docker }) },
       );
       expect(outcome.stderr).not.toContain("wrong-password");
       await expectFailure(outcome, 77, new RegExp(locked.host));
@@ -155,9 +155,7 @@ describeUnless(
       // Its shell is pid 1 of the step, which only a signal from outside can end.
       const seconds = `86400.${process.pid}`;
       const ended = buildOf(`FROM busybox\nRUN exec sleep ${seconds}\n`);
-      await eventually("the RUN to wait", () => killCommand(`sleep\0${seconds}\0`), {
-        timeoutMs: 40_000,
-      });
+      await eventually("the RUN to wait", () => killCommand(`sleep\0${seconds}\0`));
       await expectFailure(await ended, 137, /sleep/);
     });
 

@@ -51,10 +51,8 @@ describeUnless(
         ["--context", context, "--dockerfile", join(context, "Dockerfile"), "--no-push"],
         { onStart: (started) => (child = started) },
       );
-      await eventually(
-        "the RUN to wait",
-        async () => ((await leftovers(`sleep\0${seconds}`)).length >= 2 ? true : undefined),
-        { timeoutMs: 40_000 },
+      await eventually("the RUN to wait", async () =>
+        (await leftovers(`sleep\0${seconds}`)).length >= 2 ? true : undefined,
       );
       child?.kill(signal);
       const outcome = await ended;

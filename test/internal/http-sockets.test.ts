@@ -82,15 +82,15 @@ test("bodies that are read from the same origin get through, however many are se
 });
 
 test("waiting for a connection is not taken for a silent server, and ends with an abort", async () => {
-  const server = await serve((_, response) => void sleep(150).then(() => response.end("text")));
-  const http = createHttpClient({}, { answerMs: 400, stallMs: 400 });
+  const server = await serve((_, response) => void sleep(300).then(() => response.end("text")));
+  const http = createHttpClient({}, { answerMs: 2_000, stallMs: 2_000 });
   onTestFinished(() => http[Symbol.asyncDispose]());
   const ask = async (at: AbortSignal): Promise<void> => {
     const response = await http.request(server.url("/"), { method: "GET", signal: at });
     await response.discard();
   };
-  // The last of twenty waits for more than half a second before it goes out.
-  const all = Promise.all(Array.from({ length: 20 }, () => ask(signal)));
+  // The last of forty waits for more than two and a half seconds before it goes out.
+  const all = Promise.all(Array.from({ length: 40 }, () => ask(signal)));
   const stop = new AbortController();
   const late = ask(stop.signal);
   stop.abort(new Error("enough"));

@@ -84,14 +84,12 @@ describe("retry", () => {
 
   test("an abort ends a wait with the signal's reason", async () => {
     const controller = new AbortController();
-    const slow = { ...DEFAULT_RETRY, firstDelayMs: 60_000, maxDelayMs: 60_000 };
+    const slow = { ...DEFAULT_RETRY, firstDelayMs: 3_600_000, maxDelayMs: 3_600_000 };
     setTimeout(() => controller.abort(new Error("enough")), 20);
-    const started = Date.now();
     await expect(
       retry(slow, controller.signal, async () => {
         throw coded("EPIPE");
       }),
     ).rejects.toThrow("enough");
-    expect(Date.now() - started).toBeLessThan(5000);
   });
 });

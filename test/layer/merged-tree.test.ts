@@ -284,11 +284,11 @@ test("100,000 entries are indexed in 10 MB and answer 50,000 questions a second"
         .map((each) => `usr/lib/${name}/node_modules/${each}`),
     );
   expect(paths.length).toBe(99_000);
-  const start = performance.now();
+  const before = process.cpuUsage();
   const missing = paths.filter((path) => tree.lstat(path) === undefined);
-  const seconds = (performance.now() - start) / 1000;
+  const seconds = process.cpuUsage(before).user / 1e6;
   expect(missing).toEqual([]);
-  // A tenth of the promise: the machine of a test may be under load.
+  // A tenth of the promise, of the processor: the machine of a test may be under load.
   expect(paths.length / seconds).toBeGreaterThan(5000);
 });
 

@@ -404,7 +404,8 @@ test("a layer cut in the middle of a file is an error, and its file is closed", 
     /ends in the middle of an entry, at "f"/,
   );
   expect(root.openWriters).toBe(0);
-  expect(readdirSync("/proc/self/fd").length).toBe(before);
+  // Fewer: what another test has left to the collector may be closed meanwhile.
+  expect(readdirSync("/proc/self/fd").length).toBeLessThanOrEqual(before);
 });
 
 test("cancelling stops it", async () => {

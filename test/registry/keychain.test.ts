@@ -220,10 +220,11 @@ describe("helpers", () => {
     environment: Record<string, string>,
     registry = "ghcr.io",
     caller = signal,
+    helperTimeoutMs = 120_000,
   ): Promise<readonly [Credential | undefined, readonly string[]]> => {
     const keychain = createKeychain({
       environment: { DOCKER_AUTH_CONFIG: JSON.stringify(config), ...environment },
-      helperTimeoutMs: 500,
+      helperTimeoutMs,
     });
     const name = { registry, repository: "org/app" };
     return [await keychain(name, caller), keychain.lookedIn?.(name) ?? []];
@@ -257,9 +258,11 @@ describe("helpers", () => {
     const PATH = await helper("babble", "echo not json");
     const reason = async (name: string): Promise<string> => {
       const auths = { "ghcr.io": auth("u:p") };
-      const [fallback] = await ask({ credsStore: name, auths }, { PATH });
+      const patience = name === "hangs" ? 500 : undefined;
+      const rest = [{ PATH }, undefined, undefined, patience] as const;
+      const [fallback] = await ask({ credsStore: name, auths }, ...rest);
       expect(fallback?.source).toContain('auths["ghcr.io"]');
-      const [found, notes] = await ask({ credsStore: name }, { PATH });
+      const [found, notes] = await ask({ credsStore: name }, ...rest);
       expect(found).toBeUndefined();
       return notes[0] ?? "";
     };

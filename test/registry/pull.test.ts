@@ -197,7 +197,7 @@ describe("blobs", () => {
     await using server = await startMemoryRegistry();
     server.addBlob("app", layer.bytes);
     server.fail({ path: /blobs/, kind: "stall", afterBytes: 1000 });
-    await using registry = client({ timeouts: { stallMs: 200 } });
+    await using registry = client({ timeouts: { stallMs: 1_000 } });
     const bytes = await collect(registry.blob(at(server.host, "app:1"), layer.blob, call()));
     expect(bytes.equals(layer.bytes)).toBe(true);
   });
@@ -205,10 +205,10 @@ describe("blobs", () => {
   test("a reader that is slower than the stall timer loses nothing", async () => {
     await using server = await startMemoryRegistry();
     server.addBlob("app", layer.bytes);
-    await using registry = client({ timeouts: { stallMs: 60 } });
+    await using registry = client({ timeouts: { stallMs: 2_000 } });
     let size = 0;
     for await (const chunk of registry.blob(at(server.host, "app:1"), layer.blob, call())) {
-      if (size === 0) await new Promise((resolve) => setTimeout(resolve, 200));
+      if (size === 0) await new Promise((resolve) => setTimeout(resolve, 4_000));
       size += chunk.length;
     }
     expect(size).toBe(layer.bytes.length);
@@ -271,15 +271,14 @@ describe("blobs", () => {
     await using server = await startMemoryRegistry();
     server.addBlob("app", layer.bytes);
     server.fail({ path: /blobs/, kind: "stall", afterBytes: 1000 });
-    await using registry = client();
+    // Nothing but the abort ends the wait.
+    await using registry = client({ timeouts: { stallMs: 3_600_000 } });
     const controller = new AbortController();
-    const started = Date.now();
     const reading = collect(
       registry.blob(at(server.host, "app:1"), layer.blob, call(controller.signal)),
     );
     setTimeout(() => controller.abort(new Error("enough")), 100);
     await expect(reading).rejects.toThrow("enough");
-    expect(Date.now() - started).toBeLessThan(2_000);
   });
 });
 

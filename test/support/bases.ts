@@ -4,12 +4,18 @@
  */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { bootstrapDebian, extractPackage } from "./bases-debian.js";
 import { nastyLayers } from "./bases-nasty.js";
+import {
+  currentProcess,
+  formatProcess,
+  parseProcess,
+  processState,
+} from "../../src/internal/process-identity.js";
 import { findTool, mustRun } from "./tools.js";
 import { writeTar, type TarInput } from "./tools-tar.js";
 import type { RegistryService } from "./services.js";
@@ -182,7 +188,7 @@ export async function cached(
 async function takeLock(lock: string): Promise<boolean> {
   try {
     await mkdir(lock);
-    await writeFile(join(lock, "pid"), String(process.pid));
+    await writeFile(join(lock, "owner"), formatProcess(currentProcess()));
     return true;
   } catch {
     if (await isStale(lock)) await rm(lock, { recursive: true, force: true });
@@ -193,14 +199,11 @@ async function takeLock(lock: string): Promise<boolean> {
 
 /** A lock whose owner is gone, as after a killed test run. */
 async function isStale(lock: string): Promise<boolean> {
-  const { stat } = await import("node:fs/promises");
-  try {
-    const pid = Number(await readFile(join(lock, "pid"), "utf8"));
-    return pid > 0 && !existsSync(`/proc/${pid}`);
-  } catch {
-    const info = await stat(lock).catch(() => undefined);
-    return info !== undefined && Date.now() - info.mtimeMs > STALE_LOCK_MS;
-  }
+  const owner = parseProcess(await readFile(join(lock, "owner"), "utf8").catch(() => ""));
+  const state = owner === undefined ? "unknown" : processState(owner);
+  if (state !== "unknown") return state === "dead";
+  const info = await stat(lock).catch(() => undefined);
+  return info !== undefined && Date.now() - info.mtimeMs > STALE_LOCK_MS;
 }
 
 async function busyboxPath(): Promise<string> {

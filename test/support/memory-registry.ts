@@ -24,7 +24,7 @@ export type Fault = {
   | { readonly kind: "drop-response"; readonly afterBytes: number }
   /** The answer is chunked, and ends well-formed after this many bytes. */
   | { readonly kind: "truncate"; readonly afterBytes: number }
-  /** Nothing more comes after this many bytes, and the connection stays. */
+  /** Nothing more comes after this many bytes, of a PUT nothing at all, and the connection stays. */
   | { readonly kind: "stall"; readonly afterBytes: number }
   /** One bit of the answer's body is another. */
   | { readonly kind: "corrupt" }
@@ -231,6 +231,7 @@ class InMemory implements MemoryRegistry {
       return;
     }
     const body = await readBody(request, seen, fault);
+    if (fault?.kind === "stall" && method === "PUT") return;
     if (!this.#authorize(request, response)) return;
     this.#route(new URL(url, this.origin), method, body, request, response, fault);
   }

@@ -40,7 +40,6 @@ export interface PodHostOptions {
   readonly imageStore?: string;
 }
 
-const START_TIMEOUT_MS = 20_000;
 const ENVIRONMENT = [
   "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
   "HOME=/root",
@@ -183,19 +182,15 @@ function spawnHolder(dir: string, lower: string, options: PodHostOptions): Child
 async function untilReady(holder: ChildProcess, dir: string): Promise<number> {
   let complaint = "";
   holder.stderr?.on("data", (chunk: Buffer) => (complaint += chunk.toString("utf8")));
-  return eventually(
-    "the Pods' host",
-    async () => {
-      if (holder.exitCode !== null || holder.signalCode !== null) {
-        throw new Error(`the Pods' host ended: ${complaint}`);
-      }
-      if (!existsSync(join(dir, "ready"))) return undefined;
-      const children = await readFile(`/proc/${holder.pid}/task/${holder.pid}/children`, "utf8");
-      const pid = Number(children.trim());
-      return pid > 0 ? pid : undefined;
-    },
-    { timeoutMs: START_TIMEOUT_MS },
-  );
+  return eventually("the Pods' host", async () => {
+    if (holder.exitCode !== null || holder.signalCode !== null) {
+      throw new Error(`the Pods' host ended: ${complaint}`);
+    }
+    if (!existsSync(join(dir, "ready"))) return undefined;
+    const children = await readFile(`/proc/${holder.pid}/task/${holder.pid}/children`, "utf8");
+    const pid = Number(children.trim());
+    return pid > 0 ? pid : undefined;
+  });
 }
 
 function describeHost(dir: string, holder: ChildProcess, init: number): PodHost {

@@ -127,11 +127,14 @@ export async function removeTree(path: string): Promise<void> {
   }
 }
 
+/** A machine that does other things may take long for anything; only a test that fails waits for so long. */
+const PATIENCE_MS = 120_000;
+
 /** Waits until `check` answers something, asking every `everyMs` milliseconds, and throws after `timeoutMs`. */
 export async function eventually<T>(
   what: string,
   check: () => T | undefined | Promise<T | undefined>,
-  { timeoutMs = 10_000, everyMs = 25 }: { timeoutMs?: number; everyMs?: number } = {},
+  { timeoutMs = PATIENCE_MS, everyMs = 25 }: { timeoutMs?: number; everyMs?: number } = {},
 ): Promise<T> {
   const end = Date.now() + timeoutMs;
   for (;;) {

@@ -100,7 +100,7 @@ test("a program may lie on mounts and in what is left alone", () => {
 describeUnless([lacksRoot()], "the probe of this machine", () => {
   test("does not let / be rewritten here, --force or not", async () => {
     await using dir = await tempDir();
-    const signal = AbortSignal.timeout(60_000);
+    const signal = AbortSignal.timeout(170_000);
     const asked = { driver: "in-place", staging: dir.path, inPlace: FORCED, signal } as const;
     await expect(probeHost(asked)).rejects.toMatchObject({ code: "HOST_UNSUPPORTED" });
   });

@@ -215,16 +215,23 @@ function describeDriver(driver: DriverName): void {
       await using other = await openLab(driver, caches.path);
       const there = await other.stage();
       const locked = (target: string) => cache({ target, sharing: "locked" });
-      const holding = stage.sh("echo a > /c/a; sleep 3; rm /c/a; ls -A /d", {
-        mounts: [locked("/c"), locked("/d")],
-      });
+      const holding = stage.sh(
+        "echo a > /c/a; until rm /c/go; do sleep 0.1; done 2>/dev/null; rm /c/a; ls -A /d",
+        {
+          mounts: [locked("/c"), locked("/d")],
+        },
+      );
       await heldCache(caches.path);
       const stop = new AbortController();
       const stopped = there.run("true", { mounts: [locked("/c")], signal: stop.signal });
       setTimeout(() => stop.abort(), 300);
       await expect(stopped).rejects.toMatchObject({ code: "ABORTED" });
       // Those who share do not wait; the file tells that the holder still runs.
-      expect(await there.sh("ls /c", { mounts: [cache({ target: "/c" })] })).toBe("a\n");
+      const shared = { mounts: [cache({ target: "/c" })] };
+      await eventually("the holder to have begun", async () =>
+        (await there.sh("ls /c", shared)) === "a\n" ? true : undefined,
+      );
+      expect(await there.sh("ls /c; touch /c/go", shared)).toBe("a\n");
       expect(await there.sh("ls -A /c", { mounts: [locked("/c")] })).toBe("");
       expect(await holding).toBe("");
     });

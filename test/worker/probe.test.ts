@@ -10,7 +10,7 @@ import { describeUnless } from "../support/tools-suite.js";
 import { lacksRoot, run, tempDir } from "../support/tools.js";
 
 describeUnless([lacksRoot()], "the probe", () => {
-  const signal = AbortSignal.timeout(60_000);
+  const signal = AbortSignal.timeout(170_000);
 
   test.each([
     ["auto", "overlay", "host"],

@@ -188,10 +188,9 @@ describeUnless([lacksTools("proot", "busybox")], "the proot driver", () => {
 
   test("ends what a step started in the background with it", async () => {
     const stage = await lab.stage();
-    const started = Date.now();
+    // Who waited for them would wait for an hour.
     const said = await stage.sh("(sleep 4321 & echo a); setsid sleep 4322 & echo b");
     expect(said.split("\n").toSorted().join("")).toBe("ab");
-    expect(Date.now() - started).toBeLessThan(20_000);
     expect(await sleepers()).toEqual([]);
   });
 
@@ -205,7 +204,9 @@ describeUnless([lacksTools("proot", "busybox")], "the proot driver", () => {
     abort.abort();
     await settled;
     expect(await sleepers()).toEqual([]);
-    expect((await loaders()).length).toBeLessThan(before.length);
+    // Other tests have theirs at the same time.
+    const left = new Set(await loaders());
+    expect(before.filter((name) => left.has(name)).length).toBeLessThan(before.length);
   });
 
   /** Files of proots that run, or were killed. */

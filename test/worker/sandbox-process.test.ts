@@ -160,7 +160,7 @@ describeUnless([lacksRoot()], "a step's process", () => {
     let bytes = 0;
     const spec = processSpec(["sh", "-c", "head -c 50000000 /dev/zero; echo end >&2"]);
     const output = ({ chunk }: { chunk: Uint8Array }) => void (bytes += chunk.length);
-    await stage.view.run(spec, { output }, AbortSignal.timeout(50_000));
+    await stage.view.run(spec, { output }, AbortSignal.timeout(170_000));
     expect(bytes).toBe(50_000_004);
   });
 

@@ -18,7 +18,7 @@ export interface SessionInput {
 
 const input = JSON.parse(process.argv[2] ?? "") as SessionInput;
 const say = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
-const signal = AbortSignal.timeout(100_000);
+const signal = AbortSignal.timeout(170_000);
 const worker = await startWorker({
   driver: input.driver,
   staging: input.staging,

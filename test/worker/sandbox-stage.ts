@@ -10,6 +10,9 @@ import { busyboxTar } from "../support/bases.js";
 import { readTar, writeTar, type TarEntry, type TarInput } from "../support/tools-tar.js";
 import { tempDir } from "../support/tools.js";
 
+/** A little less than a test has: what is late then says so itself. */
+const PATIENCE_MS = 170_000;
+
 export interface Outcome {
   readonly status: ExitStatus;
   readonly stdout: string;
@@ -49,7 +52,7 @@ export async function openLab(driver: "auto" | DriverName, caches?: string): Pro
     },
     ...(caches === undefined ? {} : { cachesDirectory: () => Promise.resolve(caches) }),
     abandoned: [],
-    signal: AbortSignal.timeout(60_000),
+    signal: AbortSignal.timeout(PATIENCE_MS),
   });
   return {
     dir: temp.path,
@@ -57,7 +60,7 @@ export async function openLab(driver: "auto" | DriverName, caches?: string): Pro
     async stage(...layers) {
       const tars = [await busyboxTar(), ...layers.map((entries) => writeTar(entries))];
       const blobs = await Promise.all(tars.map((tar) => writeBlob(temp.path, tar)));
-      return openStage(await worker.prepare(blobs, AbortSignal.timeout(60_000)));
+      return openStage(await worker.prepare(blobs, AbortSignal.timeout(PATIENCE_MS)));
     },
     async [Symbol.asyncDispose]() {
       await worker[Symbol.asyncDispose]();
@@ -101,7 +104,7 @@ function openStage(view: View): Stage {
           out[stream] += Buffer.from(chunk).toString("latin1");
         },
       },
-      signal ?? AbortSignal.timeout(50_000),
+      signal ?? AbortSignal.timeout(PATIENCE_MS),
     );
     return { status, ...out };
   };
@@ -114,7 +117,7 @@ function openStage(view: View): Stage {
       throw new Error(`${script}: ${JSON.stringify(status)}\n${stdout}${stderr}`);
     },
     async seal() {
-      const signal = AbortSignal.timeout(50_000);
+      const signal = AbortSignal.timeout(PATIENCE_MS);
       const { blobFile } = await view.seal({ compression: "none", format: "oci" }, signal);
       return readTar(await readFile(blobFile));
     },
