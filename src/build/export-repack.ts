@@ -48,6 +48,7 @@ async function repack(
     format,
     diffId,
     blobPath,
+    hashing: store.hashing,
     signal,
     ...(level === undefined ? {} : { level }),
     what: `layer ${descriptor.digest}`,

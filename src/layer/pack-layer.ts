@@ -1,7 +1,7 @@
-import { createHash } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { TsbuildError, messageOf } from "../errors.js";
 import { diskFullHint } from "../internal/disk-full.js";
+import { HASHING_IN_PLACE } from "../internal/hashing.js";
 import { SpillFile } from "../internal/spill-file.js";
 import { diffIdFromHex, digestFromHex, hexOf } from "../oci/digest.js";
 import { layerMediaType } from "../oci/media-types.js";
@@ -26,14 +26,14 @@ export async function packLayer(
   changes: Iterable<Change>,
   options: PackOptions,
 ): Promise<SealedLayer> {
-  const { signal } = options;
+  const { signal, hashing = HASHING_IN_PLACE } = options;
   throwIfAborted(signal);
   const zstd = await prepareCompression(options.compression);
   using blob = createFile(options.blobPath);
   using index = createFile(options.indexPath);
   using spill = openSpill(options.indexPath);
   const plain = options.compression === "none";
-  const digest = createHash("sha256");
+  using digest = hashing.sha256();
   let size = 0;
   const sink = createSink(options, zstd, (bytes) => {
     // A plain layer's digest is its diffId: hashing is what it costs most.
@@ -41,7 +41,7 @@ export async function packLayer(
     size += bytes.length;
     writeAll(blob.fd, bytes, `a layer's blob at ${options.blobPath}`);
   });
-  const diffId = createHash("sha256");
+  using diffId = hashing.sha256();
   const builder = new IndexBuilder(spill);
   let uncompressedSize = 0;
   try {
@@ -56,12 +56,12 @@ export async function packLayer(
   } finally {
     sink.close();
   }
-  const sealed = diffIdFromHex(diffId.digest("hex"));
+  const sealed = diffIdFromHex(diffId.digest());
   builder.write(index.fd, sealed, uncompressedSize);
   return {
     descriptor: {
       mediaType: layerMediaType(options.format, options.compression),
-      digest: digestFromHex(plain ? hexOf(sealed) : digest.digest("hex")),
+      digest: digestFromHex(plain ? hexOf(sealed) : digest.digest()),
       size,
     },
     diffId: sealed,

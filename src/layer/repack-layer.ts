@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { TsbuildError } from "../errors.js";
+import { HASHING_IN_PLACE, type Hashing } from "../internal/hashing.js";
 import { diffIdFromHex, digestFromHex, type DiffId } from "../oci/digest.js";
 import { layerMediaType } from "../oci/media-types.js";
 import type { Compression, Descriptor } from "../oci/types.js";
@@ -27,12 +27,12 @@ export async function repackLayer(
   bytes: AsyncIterable<Uint8Array>,
   options: RepackOptions,
 ): Promise<Descriptor> {
-  const { compression, what, blobPath, signal } = options;
+  const { compression, what, blobPath, signal, hashing = HASHING_IN_PLACE } = options;
   const zstd = await prepareCompression(compression);
   const plain = decompress(bytes, options.from, { what, code: "STORE_FAILED" });
   const fd = openSync(blobPath, "wx", 0o600);
   try {
-    const digest = createHash("sha256");
+    using digest = hashing.sha256();
     let size = 0;
     const sink = createSink(options, zstd, (packed) => {
       digest.update(packed);
@@ -40,7 +40,7 @@ export async function repackLayer(
       writeAll(fd, packed, `${what} at ${blobPath}`);
     });
     try {
-      const found = await fill(sink, plain, signal);
+      const found = await fill(sink, plain, { signal, hashing });
       if (found !== options.diffId) {
         throw new TsbuildError("STORE_FAILED", `tried to pack ${what} again: it is damaged`);
       }
@@ -48,7 +48,7 @@ export async function repackLayer(
       sink.close();
     }
     const mediaType = layerMediaType(options.format, compression);
-    return { mediaType, digest: digestFromHex(digest.digest("hex")), size };
+    return { mediaType, digest: digestFromHex(digest.digest()), size };
   } finally {
     closeSync(fd);
   }
@@ -57,9 +57,9 @@ export async function repackLayer(
 async function fill(
   sink: BlockSink,
   plain: AsyncIterable<Uint8Array>,
-  signal: AbortSignal,
+  { signal, hashing }: { readonly signal: AbortSignal; readonly hashing: Hashing },
 ): Promise<DiffId> {
-  const diffId = createHash("sha256");
+  using diffId = hashing.sha256();
   let block = sink.take();
   let filled = 0;
   for await (const chunk of plain) {
@@ -78,5 +78,5 @@ async function fill(
   }
   if (filled > 0) await sink.push(block, filled);
   await sink.finish();
-  return diffIdFromHex(diffId.digest("hex"));
+  return diffIdFromHex(diffId.digest());
 }

@@ -1,3 +1,4 @@
+import type { Hashing } from "../internal/hashing.js";
 import type { DiffId } from "../oci/digest.js";
 import type { FileEntry, FileType } from "../oci/tree.js";
 import type { Compression, Descriptor, ImageFormat } from "../oci/types.js";
@@ -26,6 +27,8 @@ export interface PackOptions {
   /** New files of the layer's bytes and of its index; the caller moves them to where they belong. */
   readonly blobPath: string;
   readonly indexPath: string;
+  /** Absent: in place. */
+  readonly hashing?: Hashing;
   readonly signal: AbortSignal;
 }
 

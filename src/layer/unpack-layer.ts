@@ -1,7 +1,7 @@
-import { createHash } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { TsbuildError, messageOf } from "../errors.js";
 import { diskFullHint } from "../internal/disk-full.js";
+import { type ContentHash, hashInPlace } from "../internal/hashing.js";
 import { type DiffId, diffIdFromHex } from "../oci/digest.js";
 import type { Compression } from "../oci/types.js";
 import { throwIfAborted } from "./abort.js";
@@ -16,14 +16,6 @@ import type { WhiteoutMode } from "./whiteouts.js";
 
 /** The compressed bytes of a layer: an open descriptor, which stays open, or the bytes themselves. */
 export type LayerSource = number | AsyncIterable<Uint8Array>;
-
-/** A sha256 that may be taken elsewhere: in another thread, say. */
-export interface ContentHash {
-  /** The bytes are only valid during the call. */
-  update(chunk: Uint8Array): void;
-  /** In hex. */
-  digest(): string;
-}
 
 export interface IndexOptions {
   readonly compression: Compression;
@@ -76,7 +68,7 @@ async function readLayer(
   using index = indexFile(options.index);
   using spill = openSpill(options.index);
   const what = `the layer ${diffId}`;
-  const hash = options.hash ?? contentHash();
+  const hash = options.hash ?? hashInPlace();
   const builder = new IndexBuilder(spill);
   const applier = new LayerApplier(builder, {
     root,
@@ -115,11 +107,6 @@ async function readLayer(
     impliedDirectories,
     opaqueRoot,
   };
-}
-
-function contentHash(): ContentHash {
-  const hash = createHash("sha256");
-  return { update: (chunk) => void hash.update(chunk), digest: () => hash.digest("hex") };
 }
 
 function indexFile(index: string): Disposable & { readonly fd: number } {

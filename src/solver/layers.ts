@@ -7,6 +7,7 @@ import {
   indexLayer,
   mergedTree,
   openIndexFile,
+  openIndexPages,
   type LayerIndex,
 } from "../layer/index.js";
 import { digestFromHex, hexOf, type DiffId, type Digest } from "../oci/digest.js";
@@ -46,6 +47,7 @@ export class Layers {
   readonly #input: LayersInput;
   readonly #blobs = new Map<Digest, Promise<void>>();
   readonly #indexes = new Map<DiffId, Promise<LayerIndex>>();
+  readonly #pages = openIndexPages();
   readonly #plain = new Map<DiffId, Promise<string>>();
   #followed: Followed | undefined;
 
@@ -158,7 +160,7 @@ export class Layers {
     if (this.#indexes.has(layer.diffId)) return true;
     const file = await this.#input.store.findIndex(layer.diffId);
     if (file === undefined) return false;
-    this.#indexes.set(layer.diffId, Promise.resolve(openIndexFile(file)));
+    this.#indexes.set(layer.diffId, Promise.resolve(openIndexFile(file, this.#pages)));
     return true;
   }
 
@@ -166,19 +168,21 @@ export class Layers {
     return once(this.#indexes, layer.diffId, async () => {
       const { store, signal } = this.#input;
       const known = await store.findIndex(layer.diffId);
-      if (known !== undefined) return openIndexFile(known);
+      if (known !== undefined) return openIndexFile(known, this.#pages);
       const { compression } = await this.blob(layer);
       const indexPath = store.stagingPath(".index");
       const bytes = store.get(layer.descriptor.digest, signal);
+      using hash = store.hashing.sha256();
+      const { diffId } = layer;
       await this.reading([layer], () =>
-        indexLayer(bytes, { compression, diffId: layer.diffId, index: indexPath, signal }),
+        indexLayer(bytes, { compression, diffId, index: indexPath, hash, signal }),
       );
       await store.adoptIndex(indexPath, layer.diffId);
       const made = await store.findIndex(layer.diffId);
       if (made === undefined) {
         throw new TsbuildError("STORE_FAILED", `the index of layer ${layer.diffId} was not kept`);
       }
-      return openIndexFile(made);
+      return openIndexFile(made, this.#pages);
     });
   }
 

@@ -11,7 +11,8 @@ export async function packSealed(
 ): Promise<SealedLayer> {
   const blobPath = store.stagingPath(".blob");
   const indexPath = store.stagingPath(".index");
-  const layer = await packLayer(changes, { ...options, blobPath, indexPath, signal });
+  const files = { blobPath, indexPath };
+  const layer = await packLayer(changes, { ...options, ...files, hashing: store.hashing, signal });
   await store.adoptBlob(blobPath, layer.descriptor.digest);
   await store.adoptIndex(indexPath, layer.diffId);
   return layer;

@@ -51,7 +51,7 @@ export function createTools({ services, at, warn, running }: ToolsInput): Tools 
     context: async () => {
       const context = await input.context();
       const { digests } = input.cache ?? {};
-      return digests === undefined ? context : hashedSource(context, digests.files);
+      return digests === undefined ? context : hashedSource(context, digests.files, store.hashing);
     },
     secret: input.secret,
     agent: input.agent,

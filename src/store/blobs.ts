@@ -2,9 +2,16 @@ import { chmod, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { TsbuildError, errnoOf } from "../errors.js";
 import { type Digest, hexOf } from "../oci/digest.js";
+import type { Hashing } from "../internal/hashing.js";
 import type { Uses } from "../internal/in-use.js";
 import { storeFailure } from "./failure.js";
-import { type HashedRead, closeUnread, readHashed, writeHashed } from "./hashed-file.js";
+import {
+  type HashedRead,
+  type HashedReading,
+  closeUnread,
+  readHashed,
+  writeHashed,
+} from "./hashed-file.js";
 import type { BlobStore } from "./types.js";
 
 const REFETCH = "the damaged file was removed; build again and it is fetched or made anew";
@@ -26,11 +33,11 @@ async function removeDamaged(path: string, inode: bigint | undefined): Promise<v
 async function* readBlob(
   path: string,
   digest: Digest,
-  signal: AbortSignal,
+  { signal, hashing }: Required<HashedReading>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let found: HashedRead;
   try {
-    found = yield* readHashed(path, signal);
+    found = yield* readHashed(path, { signal, hashing });
   } catch (error) {
     if (signal.aborted) throw error;
     const errno = errnoOf(error);
@@ -73,7 +80,7 @@ function deleted(digest: Digest, path: string): TsbuildError {
 export function createBlobStore(
   directory: string,
   stagingPath: (suffix: string) => string,
-  uses: Uses,
+  { uses, hashing }: { readonly uses: Uses; readonly hashing: Hashing },
 ): BlobStore {
   const blobPath = (digest: Digest): string => join(directory, hexOf(digest));
 
@@ -116,7 +123,7 @@ export function createBlobStore(
     const what = expected === undefined ? "a blob" : `blob ${expected.digest}`;
     try {
       const asFailure = (error: unknown): Error => storeFailure(`write ${what}`, file, error);
-      const about = { what, expected, asFailure, onFile };
+      const about = { what, expected, asFailure, onFile, hashing };
       const content = await writeHashed(file, bytes, { ...about, signal });
       await adoptBlob(file, content.digest);
       return content;
@@ -130,7 +137,7 @@ export function createBlobStore(
     blobPath,
     adoptBlob,
     stat: statBlob,
-    get: (digest, signal) => readBlob(blobPath(digest), digest, signal),
+    get: (digest, signal) => readBlob(blobPath(digest), digest, { signal, hashing }),
     put,
   };
 }

@@ -79,7 +79,7 @@ type Check = (thing: MeasuredThing, checking: Checking) => Promise<string | unde
 
 const CHECKS: Readonly<Partial<Record<StoreKind, Check>>> = {
   blobs: async ({ path, name }, { signal }) => {
-    const reading = readHashed(path, signal);
+    const reading = readHashed(path, { signal });
     for (;;) {
       const { done, value } = await reading.next();
       if (!done) continue;

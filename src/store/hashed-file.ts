@@ -1,7 +1,7 @@
-import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { TsbuildError } from "../errors.js";
+import { HASHING_IN_PLACE, type Hashing } from "../internal/hashing.js";
 import { watchGarbage } from "../internal/young-garbage.js";
 import { type Digest, digestFromHex } from "../oci/digest.js";
 
@@ -92,11 +92,12 @@ export async function writeHashed(
     readonly expected: Content | undefined;
     readonly asFailure: (error: unknown) => Error;
     readonly signal: AbortSignal;
+    readonly hashing?: Hashing;
     /** Hears the path when the first bytes have come. */
     readonly onFile?: ((path: string) => void) | undefined;
   },
 ): Promise<Content> {
-  const { what, expected, asFailure, signal, onFile } = options;
+  const { what, expected, asFailure, signal, onFile, hashing = HASHING_IN_PLACE } = options;
   const onDisk = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work();
@@ -108,7 +109,7 @@ export async function writeHashed(
   const handle = await onDisk(() => open(path, "wx", 0o644));
   const gatherer = new Gatherer(handle);
   const garbage = watchGarbage();
-  const hash = createHash("sha256");
+  using hash = hashing.sha256(expected?.size);
   let size = 0;
   try {
     for await (const chunk of bytes) {
@@ -128,7 +129,7 @@ export async function writeHashed(
     await handle.close();
   }
   signal.throwIfAborted();
-  const digest = digestFromHex(hash.digest("hex"));
+  const digest = digestFromHex(hash.digest());
   if (expected !== undefined && (digest !== expected.digest || size !== expected.size)) {
     throw mismatch(what, `${digest} of ${size} bytes`, expected);
   }
@@ -141,17 +142,23 @@ export interface HashedRead extends Content {
   readonly inode: bigint;
 }
 
+export interface HashedReading {
+  readonly signal: AbortSignal;
+  /** Absent: in place. */
+  readonly hashing?: Hashing;
+}
+
 /** A file's bytes in fresh buffers; returns their hash once all were taken. Throws the system's own errors. */
 export async function* readHashed(
   path: string,
-  signal: AbortSignal,
+  { signal, hashing = HASHING_IN_PLACE }: HashedReading,
 ): AsyncGenerator<Uint8Array, HashedRead, undefined> {
   signal.throwIfAborted();
   const handle = await open(path, "r");
   try {
-    const { ino } = await handle.stat({ bigint: true });
+    const found = await handle.stat({ bigint: true });
     const garbage = watchGarbage();
-    const hash = createHash("sha256");
+    using hash = hashing.sha256(Number(found.size));
     let size = 0;
     for (;;) {
       const buffer = Buffer.allocUnsafeSlow(BUFFER);
@@ -164,7 +171,7 @@ export async function* readHashed(
       yield chunk;
       garbage.count(BUFFER);
     }
-    return { digest: digestFromHex(hash.digest("hex")), size, inode: ino };
+    return { digest: digestFromHex(hash.digest()), size, inode: found.ino };
   } finally {
     await handle.close();
   }
@@ -177,7 +184,7 @@ export async function holdsContent(
   signal: AbortSignal,
 ): Promise<boolean> {
   try {
-    const reading = readHashed(path, signal);
+    const reading = readHashed(path, { signal });
     for (;;) {
       const { done, value } = await reading.next();
       if (done) return value.digest === expected.digest && value.size === expected.size;

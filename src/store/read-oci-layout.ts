@@ -67,7 +67,7 @@ async function* openBlob(
   const path = join(root, "blobs", "sha256", hexOf(blob.digest));
   let found;
   try {
-    found = yield* readHashed(path, signal);
+    found = yield* readHashed(path, { signal });
   } catch (error) {
     signal.throwIfAborted();
     throw unreadable(root, `blob ${blob.digest}: ${messageOf(error)}`, error);

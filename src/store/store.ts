@@ -2,6 +2,7 @@ import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { TsbuildError, errnoOf } from "../errors.js";
 import { writeFileAtomic } from "../internal/atomic-file.js";
+import { HashThreads } from "../internal/hash-threads.js";
 import { openUses, type Uses } from "../internal/in-use.js";
 import { type DiffId, hexOf } from "../oci/digest.js";
 import { admitTo } from "./admit.js";
@@ -88,6 +89,10 @@ async function adoptIndex(file: string, path: string): Promise<void> {
   await rename(file, path);
 }
 
+async function closeAll(...opened: readonly AsyncDisposable[]): Promise<void> {
+  for (const one of opened) await one[Symbol.asyncDispose]();
+}
+
 /**
  * Opens the store for one build; makes it when it is absent. Several processes may have it open. Disposing deletes the
  * build's staging directory, except for what belongs to other ids.
@@ -111,12 +116,14 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
   for (const path of Object.values(directory)) await makeDirectory(path);
   const staging = await createStaging(directory.staging);
   const uses = openUses(staging.directory);
-  const blobs = createBlobStore(directory.blobs, staging.path, uses);
+  const hashing = new HashThreads();
+  const blobs = createBlobStore(directory.blobs, staging.path, { uses, hashing });
   const indexPath = (diffId: DiffId): string => join(directory.indexes, hexOf(diffId));
 
   return {
     ...blobs,
     root,
+    hashing,
     staging: staging.directory,
     stagingPath: staging.path,
     layersDirectory: (idMap) => directoryOf(directory.layers, idMap),
@@ -150,6 +157,6 @@ export async function openStore(root: string, signal: AbortSignal): Promise<Stor
       return root;
     },
     abandoned: () => abandonedBelow(root, directory.staging),
-    [Symbol.asyncDispose]: () => staging[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => closeAll(hashing, staging),
   };
 }

@@ -1,3 +1,4 @@
+import type { Hashing } from "../internal/hashing.js";
 import type { DiffId, Digest } from "../oci/digest.js";
 import type { StatMemory } from "../oci/content-digest.js";
 import type { Descriptor } from "../oci/types.js";
@@ -42,6 +43,8 @@ export interface StatCache {
 /** The store of one build: the shared directory, and a staging directory of its own in it. */
 export interface Store extends BlobStore, AsyncDisposable {
   readonly root: string;
+  /** Where hashes of what goes in and out are taken: beside the work, where there is much. */
+  readonly hashing: Hashing;
   /** This build's own directory, on the store's filesystem; deleted at the end. */
   readonly staging: string;
   /** A name in `staging` that was never used. */

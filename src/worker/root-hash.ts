@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { Worker } from "node:worker_threads";
 import { TsbuildError } from "../errors.js";
-import type { ContentHash } from "../layer/unpack-layer.js";
+import type { ContentHash } from "../internal/hashing.js";
 
 /** Bytes between the two threads: a few inflated chunks. A power of two, so that counts may wrap. */
 const CAPACITY = 1 << 20;

@@ -64,6 +64,7 @@ async function repack(
       format,
       diffId: layer.diffId,
       blobPath,
+      hashing: store.hashing,
       signal,
       ...(level === undefined ? {} : { level }),
       what: `layer ${digest}`,

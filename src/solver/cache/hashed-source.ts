@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import type { FileSource } from "../../context/types.js";
 import { hasSettled, type StatMemory } from "../../oci/content-digest.js";
+import type { Hashing, OpenHash } from "../../internal/hashing.js";
 import { settledBefore, type SettledBefore } from "../../internal/settled.js";
 import type { FileEntry, FileReader, Tree } from "../../oci/tree.js";
 
@@ -8,7 +8,7 @@ import type { FileEntry, FileReader, Tree } from "../../oci/tree.js";
  * The same files, whose digests are remembered as they are read: packing reads them all, and what decides the cache's key
  * is then known without reading them once more.
  */
-export function hashedSource(source: FileSource, files: StatMemory): FileSource {
+export function hashedSource(source: FileSource, files: StatMemory, hashing: Hashing): FileSource {
   if (source.identity === undefined) return source;
   const tree: Tree = {
     lstat(path) {
@@ -17,7 +17,7 @@ export function hashedSource(source: FileSource, files: StatMemory): FileSource 
       const state = inner?.open === undefined ? undefined : source.identity?.(path);
       if (inner === undefined || state === undefined || files.get(state) !== undefined)
         return entry;
-      return { ...inner, open: () => new HashingReader(inner, state, files) };
+      return { ...inner, open: () => new HashingReader(inner, { state, files, hashing }) };
     },
     list: (path) => source.tree.list(path),
     read: (path) => source.tree.read(path),
@@ -29,15 +29,19 @@ class HashingReader implements FileReader {
   readonly #reader: FileReader | undefined;
   readonly #state: string;
   readonly #files: StatMemory;
-  readonly #hash = createHash("sha256");
+  readonly #hash: OpenHash;
   readonly #clock = settledBefore(Date.now());
   #left: number;
 
-  constructor(entry: FileEntry, state: string, files: StatMemory) {
+  constructor(
+    entry: FileEntry,
+    { state, files, hashing }: { state: string; files: StatMemory; hashing: Hashing },
+  ) {
     this.#reader = entry.open?.();
     this.#left = entry.size;
     this.#state = state;
     this.#files = files;
+    this.#hash = hashing.sha256(entry.size);
     if (entry.size === 0) this.#finish();
   }
 
@@ -51,10 +55,11 @@ class HashingReader implements FileReader {
   }
 
   #finish(): void {
-    this.#files.set(this.#state, this.#hash.digest("hex"), hasSettled(this.#state, this.#clock));
+    this.#files.set(this.#state, this.#hash.digest(), hasSettled(this.#state, this.#clock));
   }
 
   [Symbol.dispose](): void {
+    this.#hash[Symbol.dispose]();
     this.#reader?.[Symbol.dispose]();
   }
 }
