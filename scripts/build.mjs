@@ -1,7 +1,8 @@
 // Bundles src into dist, so that a start reads few files.
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { createRequire } from "node:module";
-import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 
@@ -154,12 +155,17 @@ for (const directory of [".", "cli", "worker"]) {
 rmSync("dist", { recursive: true, force: true });
 renameSync(fresh, "dist");
 
-// For bin/start.cjs. Each runs once, as far as it does one thing after the other: so the bytes are the same each time.
+// For bin/start.cjs. Each runs once, in one thread: the same functions each time, and so the same bytes.
 const PREDICTABLE = ["--predictable", "--random-seed=1"];
-const TRAINING = "dist/training.Dockerfile";
+const TRAINING = "dist/training";
+/** Milliseconds; without what the rest of a build would have added it does, too. */
+const TRAINING_TIMEOUT = 60_000;
+const registry = spawn(process.execPath, ["scripts/training-registry.mjs"], {
+  stdio: ["pipe", "pipe", "inherit"],
+});
+const [said] = await Promise.race([once(registry.stdout, "data"), once(registry, "close")]);
+const host = `127.0.0.1:${String(said).trim()}`;
 const RUNS = {
-  // Ends where it finds that there is no such stage.
-  "cli/main": ["--context=dist", `--dockerfile=${TRAINING}`, "--no-push", "--target=none"],
   "cli/undici": [],
   "cli/fast-glob": [],
   child: [],
@@ -167,15 +173,39 @@ const RUNS = {
   "worker/root-work": [],
   // Ends where it is given nothing to do.
   "worker/sandbox/init": [],
+  // All but what runs commands: not everybody who bundles may do that.
+  "cli/main": [
+    `--context=${TRAINING}/context`,
+    `--dockerfile=${TRAINING}/Dockerfile`,
+    `--store=${TRAINING}/store`,
+    `--destination=${host}/new:latest`,
+    `--insecure-registry=${host}`,
+  ],
 };
-writeFileSync(TRAINING, "FROM scratch\nCOPY a /\nRUN true\n");
+mkdirSync(`${TRAINING}/context`, { recursive: true });
+writeFileSync(`${TRAINING}/context/file`, "file\n");
+writeFileSync(
+  `${TRAINING}/Dockerfile`,
+  `FROM ${host}/base AS ran
+RUN true
+FROM ${host}/base
+ENV NAME=value
+WORKDIR /work
+COPY --chown=root * ./
+CMD ["cat", "file"]
+`,
+);
 for (const [name, args] of Object.entries(RUNS)) {
   const file = join(process.cwd(), "dist", `${name}.cjs`);
   const words = [...PREDICTABLE, "scripts/make-code.cjs", file, ...args];
-  spawnSync(process.execPath, words, { env: { PATH: process.env.PATH, UV_THREADPOOL_SIZE: "1" } });
+  spawnSync(process.execPath, words, {
+    env: { PATH: process.env.PATH, HOME: TRAINING, UV_THREADPOOL_SIZE: "1" },
+    timeout: TRAINING_TIMEOUT,
+  });
   if (!existsSync(`${file}.code`)) throw new Error(`nothing was made of ${name}`);
 }
-rmSync(TRAINING);
+registry.stdin.end();
+rmSync(TRAINING, { recursive: true });
 if (process.argv.includes("--types")) {
   const tsc = spawnSync("node_modules/.bin/tsc", ["-p", "tsconfig.json", "--emitDeclarationOnly"], {
     stdio: "inherit",
