@@ -7,9 +7,23 @@ import { runInNewContext } from "node:vm";
  * than a millisecond, as long as it takes to inflate 100 KiB.
  */
 const WORTH_COLLECTING = 4 * 1024 * 1024;
+/**
+ * Bytes of buffers above those that are in use, after which everything is collected. A buffer that is still held when
+ * young objects are collected twice counts as old, and where each entry of an archive leaves small objects that is
+ * soon: V8 waits for 64 MiB of those. A whole collection takes as long as it takes to inflate some mebibytes.
+ */
+const WORTH_ALL = 12 * 1024 * 1024;
 
-/** Runs V8's collector. */
-type Collect = (options: { readonly type: "minor" }) => unknown;
+/** What V8 has to do with it, in this thread. */
+export interface Collector {
+  young(): void;
+  all(): void;
+  /** Bytes of buffers, dead ones included. */
+  buffers(): number;
+}
+
+/** Runs V8's collector: of everything, where nothing else is said. */
+type Collect = (options?: { readonly type: "minor" }) => unknown;
 
 /** For code through which buffers flow that it does not own, and so cannot use again: keeps the dead ones from piling up. */
 export interface YoungGarbage {
@@ -17,25 +31,34 @@ export interface YoungGarbage {
   count(bytes: number): void;
 }
 
-/** @param collect For tests; absent: V8's own, of this thread. */
-export function watchGarbage(collect: () => void = collectYoung()): YoungGarbage {
+/** @param collector For tests; absent: V8's own, of this thread. */
+export function watchGarbage(collector: Collector = ownCollector()): YoungGarbage {
   let seen = 0;
+  let most = WORTH_ALL;
+  /** Everything was collected the last time: buffers are given back in another thread, and are only gone by now. */
+  let isNew = false;
   return {
     count(bytes) {
       seen += bytes;
       if (seen < WORTH_COLLECTING) return;
       seen = 0;
-      collect();
+      collector.young();
+      const buffers = collector.buffers();
+      if (isNew) most = buffers + WORTH_ALL;
+      isNew = buffers > most;
+      if (isNew) collector.all();
     },
   };
 }
 
 /** Found when first needed: a small layer never is. */
-function collectYoung(): () => void {
+function ownCollector(): Collector {
   let found: Collect | undefined;
-  return () => {
-    found ??= exposed();
-    found({ type: "minor" });
+  const collect = (): Collect => (found ??= exposed());
+  return {
+    young: () => void collect()({ type: "minor" }),
+    all: () => void collect()(),
+    buffers: () => process.memoryUsage().arrayBuffers,
   };
 }
 

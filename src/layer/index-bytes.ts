@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { messageOf, TsbuildError } from "../errors.js";
+import { type FillPage, type IndexPages, openIndexPages } from "./index-pages.js";
 
 /** Where an index's bytes are read from. */
 export interface IndexBytes {
@@ -8,30 +9,35 @@ export interface IndexBytes {
   readonly buffer: Buffer;
   /** Brings `length` bytes at `start` into `buffer`, where they stay until something else is located. @returns where in it they begin */
   locate(start: number, length: number): number;
+  /** All of them from `start` on, in pieces that are good until the next one. What is in memory stays as it is. */
+  pieces(start: number): Generator<Buffer, void, void>;
 }
 
-/** Bytes of an index that is read into memory at once: that of any ordinary layer. */
-const SMALL = 12 * 1024 * 1024;
-const PAGE = 32 * 1024; // bytes
-/** A window may reach so far into the next page. */
-const OVERLAP = 512; // bytes
-const RESIDENT = 192; // pages
+const PIECE = 64 * 1024; // bytes
 
 /** The bytes of an index in memory. */
 export function bytesInMemory(bytes: Buffer): IndexBytes {
-  return { length: bytes.length, buffer: bytes, locate: (start) => start };
+  return {
+    length: bytes.length,
+    buffer: bytes,
+    locate: (start) => start,
+    *pieces(start) {
+      yield bytes.subarray(start);
+    },
+  };
 }
 
 /**
- * The bytes of an index file. A large one stays on the disk, but for the parts that were used last; no descriptor is held
- * in between, so that nobody has to close anything.
+ * The bytes of an index file: in memory while `pages` has room for all of them, else on the disk, but for the parts that
+ * were used last. No descriptor is held in between, so that nobody has to close anything.
+ * @param pages Shared by the indexes that are used together, so that all of them take no more than one.
  * @throws TsbuildError STORE_FAILED, then and later
  */
-export function bytesOfFile(path: string): IndexBytes {
+export function bytesOfFile(path: string, pages: IndexPages = openIndexPages()): IndexBytes {
   const fd = openToRead(path);
   try {
     const { size } = fstatSync(fd);
-    if (size > SMALL) return new PagedFile(path, size);
+    if (!pages.takeRoom(size)) return new PagedFile(path, size, pages);
     const bytes = Buffer.allocUnsafe(size);
     fill(fd, bytes, 0, path);
     return bytesInMemory(bytes);
@@ -44,42 +50,40 @@ class PagedFile implements IndexBytes {
   readonly length: number;
   buffer: Buffer = Buffer.alloc(0);
   readonly #path: string;
-  /** In the order of their last use. */
-  readonly #pages = new Map<number, Buffer>();
-  #last = -1;
+  readonly #pages: IndexPages;
+  readonly #fill: FillPage;
 
-  constructor(path: string, length: number) {
+  constructor(path: string, length: number, pages: IndexPages) {
     this.#path = path;
     this.length = length;
+    this.#pages = pages;
+    this.#fill = (into, number) => void this.#read(into, number * pages.pageSize);
   }
 
   locate(start: number, length: number): number {
-    const number = Math.floor(start / PAGE);
-    const within = start - number * PAGE;
-    if (within + length > PAGE + OVERLAP) {
-      this.#last = -1;
+    const { pageSize, overlap } = this.#pages;
+    const number = Math.floor(start / pageSize);
+    const within = start - number * pageSize;
+    if (within + length > pageSize + overlap) {
       this.buffer = this.#read(Buffer.allocUnsafeSlow(length), start);
       return 0;
     }
-    if (number !== this.#last) this.buffer = this.#page(number);
-    this.#last = number;
+    this.buffer = this.#pages.page(this, number, this.#fill);
     return within;
   }
 
-  #page(number: number): Buffer {
-    const known = this.#pages.get(number);
-    if (known !== undefined) this.#pages.delete(number);
-    const page = known ?? this.#read(this.#room(), number * PAGE);
-    this.#pages.set(number, page);
-    return page;
-  }
-
-  /** The memory of the page that was not used for longest: buffers of their own would wait for the garbage collector. */
-  #room(): Buffer {
-    const [oldest] = this.#pages.size < RESIDENT ? [] : this.#pages;
-    if (oldest === undefined) return Buffer.allocUnsafeSlow(PAGE + OVERLAP);
-    this.#pages.delete(oldest[0]);
-    return oldest[1];
+  *pieces(start: number): Generator<Buffer, void, void> {
+    const buffer = Buffer.allocUnsafe(PIECE);
+    const fd = openToRead(this.#path);
+    try {
+      for (let at = start; at < this.length; at += PIECE) {
+        const piece = buffer.subarray(0, this.length - at);
+        fill(fd, piece, at, this.#path);
+        yield piece;
+      }
+    } finally {
+      closeSync(fd);
+    }
   }
 
   #read(into: Buffer, start: number): Buffer {

@@ -22,6 +22,7 @@ export {
 } from "./unpack-layer.js";
 export { isZero } from "./apply-layer.js";
 export { type WhiteoutMode } from "./whiteouts.js";
+export { type IndexPages, openIndexPages, type PageBudget } from "./index-pages.js";
 export { type LayerIndex, openIndex, openIndexFile } from "./layer-index.js";
 export { type ImageForm } from "./erofs/nodes.js";
 export { type ImageOptions, type ImageResult, writeImage } from "./erofs/write-image.js";

@@ -12,9 +12,8 @@ import {
   RECORD_SIZE,
 } from "./index-format.js";
 import { type IndexBytes, bytesInMemory, bytesOfFile } from "./index-bytes.js";
+import type { IndexPages } from "./index-pages.js";
 import { decodeName } from "./path-bytes.js";
-
-const CHECKED_AT_ONCE = 32 * 1024; // bytes
 
 /** What few entries have. */
 export interface NodeAttributes {
@@ -204,11 +203,12 @@ export function openIndex(bytes: Uint8Array): LayerIndex {
 }
 
 /**
- * Opens an index file, which nobody changes. Of a large one, parts are in memory. @throws TsbuildError STORE_FAILED when
- * it cannot be read, is damaged or of another version
+ * Opens an index file, which nobody changes. Of a large one, parts are in memory.
+ * @param pages Absent: memory of its own. @throws TsbuildError STORE_FAILED when it cannot be read, is damaged or of
+ * another version
  */
-export function openIndexFile(path: string): LayerIndex {
-  return checkedIndex(bytesOfFile(path));
+export function openIndexFile(path: string, pages?: IndexPages): LayerIndex {
+  return checkedIndex(bytesOfFile(path, pages));
 }
 
 function checkedIndex(bytes: IndexBytes): LayerIndex {
@@ -223,11 +223,7 @@ function checkedIndex(bytes: IndexBytes): LayerIndex {
     header.readUInt32LE(HEADER.attributesLength);
   if (bytes.length !== HEADER_SIZE + areas) throw damaged("its length is wrong");
   let sum = 0;
-  for (let start = HEADER_SIZE; start < bytes.length; start += CHECKED_AT_ONCE) {
-    const length = Math.min(CHECKED_AT_ONCE, bytes.length - start);
-    const from = bytes.locate(start, length);
-    sum = crc32(bytes.buffer.subarray(from, from + length), sum);
-  }
+  for (const piece of bytes.pieces(HEADER_SIZE)) sum = crc32(piece, sum);
   if (sum !== header.readUInt32LE(HEADER.crc32)) throw damaged("its checksum is wrong");
   return new LayerIndex(bytes);
 }

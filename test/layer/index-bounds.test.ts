@@ -8,7 +8,7 @@ import { PagedBytes } from "../../src/internal/paged-bytes.js";
 import { SpillFile } from "../../src/internal/spill-file.js";
 import { IndexBuilder } from "../../src/layer/index-builder.js";
 import { RecordTable } from "../../src/layer/index-records.js";
-import { mergedTree, openIndex, openIndexFile } from "../../src/layer/index.js";
+import { mergedTree, openIndex, openIndexFile, openIndexPages } from "../../src/layer/index.js";
 import { PathTree } from "../../src/layer/path-tree.js";
 import { sortByName } from "../../src/layer/sort-names.js";
 import { closeSync, openSync } from "node:fs";
@@ -141,7 +141,7 @@ test("an index that is too large for memory answers as one that is not", () => {
   const fd = openSync(path, "wx");
   builder.write(fd, diffIdFromHex("ab".repeat(32)), 5);
   closeSync(fd);
-  const onDisk = openIndexFile(path);
+  const onDisk = openIndexFile(path, openIndexPages());
   const bytes = readFileSync(path);
   expect(bytes.length).toBeGreaterThan(16_000_000);
   const trees = [mergedTree([openIndex(bytes)]), mergedTree([onDisk])] as const;
@@ -169,4 +169,25 @@ test("a damaged index is told from a whole one in a file, too", () => {
   closeSync(fd);
   expect(openIndexFile(path).nodes).toBe(2);
   expect(() => openIndexFile("/dev/null")).toThrow(/it is none/);
+});
+
+test("indexes that are used together share their memory", () => {
+  using spill = spillFile();
+  const builder = new IndexBuilder(spill);
+  for (let i = 0; i < 20_000; i++) builder.directory(`d${i % 100}/${i}`);
+  const path = join(at, "shared");
+  const fd = openSync(path, "wx");
+  builder.write(fd, diffIdFromHex("ab".repeat(32)), 5);
+  closeSync(fd);
+  const pages = openIndexPages({ whole: 2 * readFileSync(path).length, paged: 100_000 });
+  const before = process.memoryUsage().arrayBuffers;
+  const trees = Array.from({ length: 40 }, () => mergedTree([openIndexFile(path, pages)]));
+  // Each of them after all others, so that pages change hands.
+  for (const i of shuffled(100)) {
+    for (const tree of trees.slice(i % 37)) {
+      expect(tree.lstat(`d${i % 100}/${i}`)?.type).toBe("directory");
+      expect(tree.lstat(`d${i % 100}/${i + 1}`)).toBeUndefined();
+    }
+  }
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(12 * 1024 * 1024);
 });

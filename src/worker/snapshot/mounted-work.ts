@@ -1,7 +1,13 @@
 import { closeSync, constants, ftruncateSync, openSync, writeSync } from "node:fs";
 import { messageOf, TsbuildError } from "../../errors.js";
 import { diskFullHint } from "../../internal/disk-full.js";
-import { indexLayer, isZero, openIndexFile, writeImage } from "../../layer/index.js";
+import {
+  indexLayer,
+  isZero,
+  openIndexFile,
+  openIndexPages,
+  writeImage,
+} from "../../layer/index.js";
 import type { UnpackResult } from "../../layer/types.js";
 import type { FileCalls } from "../linux/files.js";
 import { openBlob } from "../open-blob.js";
@@ -12,6 +18,8 @@ import type { CopyJob, ImageJob, ImageMade } from "./mounted-jobs.js";
 
 /** Bytes. Fewer zeros are written: a hole takes a call and breaks a file into pieces. */
 const LEAST_HOLE = 8 * 1024;
+/** Bytes. It is read from its beginning to its end: what lies in memory as a whole would only be garbage afterwards. */
+const INDEX_MEMORY = { whole: 1024 * 1024, paged: 1024 * 1024 };
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 
 /** Throws when the bytes are not the layer: what it has written by then is the caller's to delete. */
@@ -59,7 +67,7 @@ export async function makeImage(
   signal: AbortSignal,
 ): Promise<ImageMade> {
   const { indexFile, tarSize, imageFile, name } = job;
-  const index = openIndexFile(indexFile);
+  const index = openIndexFile(indexFile, openIndexPages(INDEX_MEMORY));
   const implied = directoriesBelow(calls, job);
   const fd = attempt(imageFile, () => openSync(imageFile, NEW_FILE, 0o600));
   try {
