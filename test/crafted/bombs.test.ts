@@ -16,7 +16,7 @@ const ZEROS = FULL ? 10 * GB : GB;
 const ENTRIES = FULL ? 1_000_000 : 200_000;
 /** MiB, of the largest process. A million entries through ADD take 151. */
 const LIMIT = FULL ? 160 : 150;
-const TIMEOUT = FULL ? 1_800_000 : 240_000;
+const TIMEOUT = FULL ? 1_800_000 : 600_000;
 
 const LACKS = [lacksRoot(), lacksUsers(), lacksTools("busybox", "unshare", "mount"), lacksBuild()];
 

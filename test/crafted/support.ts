@@ -100,7 +100,7 @@ async function buildIn(
   dir: TempDir,
   other: { readonly user: TestUser; readonly app: App },
   context: string,
-  { driver = "root, overlay", store, flags = [], timeoutMs = 120_000, onStart }: CommandOptions,
+  { driver = "root, overlay", store, flags = [], timeoutMs = 170_000, onStart }: CommandOptions,
 ): Promise<Outcome & { readonly layout: string }> {
   const [who, kind = ""] = driver.split(", ");
   const home = join(dir.path, String(who));

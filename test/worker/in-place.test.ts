@@ -1,4 +1,4 @@
-import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -190,6 +190,56 @@ cat /etc/token; $b ls /var/c`;
       },
     );
 
+    test("begins again with a clean / when a cache's layer cannot be read", TIMEOUT, async () => {
+      await using box = await container();
+      const cache = ["--driver=in-place", "--cache", "--cache-repo=oci:/work-dir/cache"];
+      const text = "FROM base\nRUN echo one > /one && rm -r /home\n";
+      await dockerfile(text);
+      expectCode(await inside(box, "cached", cache), 0);
+      await rm(join(box.written, "kaniko/store"), { recursive: true });
+      for (const path of await layersIn(join(dir.path, "cache/blobs/sha256"))) await rm(path);
+      await dockerfile(`${text}RUN test -d /usr && test ! -e /home && cp /one /two\n`);
+      const outcome = await inside(box, "anew", cache);
+      expectCode(outcome, 0);
+      expect(outcome.stderr).toMatch(/of the cache \/work-dir\/cache cannot be read/);
+      expect(Object.keys(await content("anew")).toSorted()).toEqual([".wh.home", "one", "two"]);
+    });
+
+    test(
+      "begins again when steps have changed / and the store's layers turn out to be damaged",
+      TIMEOUT,
+      async () => {
+        await using box = await container();
+        const damage = async (): Promise<void> => {
+          for (const path of await layersIn(join(box.written, "kaniko/store/blobs/sha256"))) {
+            const bytes = await readFile(path);
+            await writeFile(path, bytes.fill(7, bytes.length >> 1));
+          }
+        };
+        const one = "FROM scratch AS one\nCOPY sub/only /a\n";
+        const noise =
+          "RUN mkdir /n && for i in 1 2 3; do head -c 99999 /dev/urandom > /n/$i; done\n";
+        await dockerfile(`${one}FROM base AS noise\n${noise}`);
+        for (const target of ["one", "noise"]) {
+          const flags = ["--driver=in-place", `--target=${target}`];
+          expectCode(await inside(box, `damaged-${target}`, flags), 0);
+        }
+        await damage();
+        // The base's and one other are found out while they are unpacked, the third when commands have run before.
+        await dockerfile(
+          `${one}FROM base AS noise\n${noise}RUN rm /n/1 && ls /n > /names\n` +
+            "FROM base\nRUN echo before >> /before && test -d /home && test ! -e /n\n" +
+            "RUN --mount=from=one,target=/one cp /one/a /b && test ! -e /n && rm -r /home\n" +
+            'RUN test "$(cat /before)" = before && test ! -e /one\nCOPY --from=noise /names /names\n',
+        );
+        const outcome = await inside(box, "mended");
+        expectCode(outcome, 0);
+        expect(outcome.stderr.match(/of the store cannot be read/g)).toHaveLength(3);
+        const found = await content("mended");
+        expect(Object.keys(found).toSorted()).toEqual([".wh.home", "b", "before", "names"]);
+      },
+    );
+
     test("asks before it deletes a system, and puts it back where asked", TIMEOUT, async () => {
       await using box = await container();
       const own = [
@@ -255,3 +305,14 @@ cat /etc/token; $b ls /var/c`;
     });
   },
 );
+
+/** The gzip blobs in a directory. */
+async function layersIn(directory: string): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const name of await readdir(directory)) {
+    const path = join(directory, name);
+    const [first, second] = await readFile(path);
+    if (first === 0x1f && second === 0x8b) found.push(path);
+  }
+  return found;
+}
