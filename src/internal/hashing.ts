@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import type { HashRingWriter } from "./hash-ring.js";
 
-/** Bytes. Less is hashed in place: a thread takes as much processor time to start as hashing some 5 MiB. */
-export const WORTH_A_THREAD: number = 2 << 20;
+/** Bytes. Less is hashed in place: a thread takes as much processor time to start as hashing some 10 MiB. */
+export const WORTH_A_THREAD: number = 4 << 20;
 
 /** A sha256 that may be taken elsewhere: in another thread, say. */
 export interface ContentHash {

@@ -14,6 +14,7 @@ import { findBlob, findManifest, findRepository } from "./find.js";
 import { checkPush, pushBlob, pushManifest, type RefusedMounts } from "./push.js";
 import { Transport } from "./transport.js";
 import type {
+  BlobCall,
   BlobSource,
   Call,
   Manifest,
@@ -107,7 +108,7 @@ class RegistryClient implements Registry {
     return current;
   }
 
-  blob(reference: Reference, blob: Descriptor, call: Call): AsyncIterable<Uint8Array> {
+  blob(reference: Reference, blob: Descriptor, call: BlobCall): AsyncIterable<Uint8Array> {
     return pullBlob(this.#blobs, this.#pullEndpoints(reference), reference, blob, call);
   }
 

@@ -1,5 +1,5 @@
-import { createHash, type Hash } from "node:crypto";
 import { TsbuildError } from "../errors.js";
+import { type ContentHash, HASHING_IN_PLACE } from "../internal/hashing.js";
 import type { HttpResponse } from "../internal/http.js";
 import {
   isTransient,
@@ -14,7 +14,7 @@ import type { Endpoint } from "./endpoint.js";
 import { readFaults, RegistryError } from "./errors.js";
 import { ACCEPT_MANIFESTS, MAX_MANIFEST, readManifest } from "./manifest.js";
 import type { RegistryRequest, Transport } from "./transport.js";
-import type { Call, ForeignDescriptor, Manifest } from "./types.js";
+import type { BlobCall, Call, ForeignDescriptor, Manifest } from "./types.js";
 
 /** A mirror gets fewer tries: there is another place to ask. */
 export function mirrorPolicy(policy: RetryPolicy): RetryPolicy {
@@ -81,7 +81,7 @@ async function notFound(
 
 interface Progress {
   offset: number;
-  readonly hash: Hash;
+  readonly hash: ContentHash;
 }
 
 /** The bytes did not come whole; asking again for the rest may help. */
@@ -96,9 +96,10 @@ export async function* pullBlob(
   endpoints: readonly [Endpoint, ...Endpoint[]],
   reference: Reference,
   blob: ForeignDescriptor,
-  call: Call,
+  call: BlobCall,
 ): AsyncGenerator<Uint8Array> {
-  const progress: Progress = { offset: 0, hash: createHash("sha256") };
+  using hash = (call.hashing ?? HASHING_IN_PLACE).sha256(blob.size);
+  const progress: Progress = { offset: 0, hash };
   const what = `pull ${blob.digest} of ${formatRepository(reference)}`;
   const places = [
     ...endpoints.map((endpoint) => ({ endpoint, target: `blobs/${blob.digest}` })),
@@ -212,8 +213,8 @@ function firstByte(response: HttpResponse, wanted: number): number {
   return first;
 }
 
-function verify(what: string, blob: ForeignDescriptor, hash: Hash): void {
-  const digest = digestFromHex(hash.digest("hex"));
+function verify(what: string, blob: ForeignDescriptor, hash: ContentHash): void {
+  const digest = digestFromHex(hash.digest());
   if (digest === blob.digest) return;
   throw new CorruptBlobError(
     "REGISTRY_UNAVAILABLE",

@@ -1,3 +1,4 @@
+import type { Hashing } from "../internal/hashing.js";
 import type { HttpEnvironment, HttpTimeouts, HttpTrust } from "../internal/http.js";
 import type { RetryPolicy } from "../internal/retry.js";
 import type { Digest } from "../oci/digest.js";
@@ -43,6 +44,11 @@ export interface Call {
   readonly onBytes?: (bytes: number) => void;
 }
 
+export interface BlobCall extends Call {
+  /** Where the blob is hashed; absent: in place. */
+  readonly hashing?: Hashing;
+}
+
 /** Manifests from before, by digest: they are not asked for again. */
 export interface KeptManifests {
   /** `undefined` for one that is not kept. What is damaged is fetched again. */
@@ -78,7 +84,7 @@ export interface Registry extends AsyncDisposable {
   /** The image manifest for a platform: as `manifest`, but an index is followed to its best entry. */
   resolve(reference: Reference, platform: Platform, call: ManifestCall): Promise<Manifest>;
   /** Verified: throws at the end when the bytes are not the descriptor's; resumes where a connection broke. */
-  blob(reference: Reference, blob: Descriptor, call: Call): AsyncIterable<Uint8Array>;
+  blob(reference: Reference, blob: Descriptor, call: BlobCall): AsyncIterable<Uint8Array>;
   /**
    * Whether the blob can be pulled, as far as a HEAD tells: `false` where the registry has none, or one of another size.
    * What it does not say counts as yes. @throws the signal's reason

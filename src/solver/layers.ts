@@ -103,7 +103,8 @@ export class Layers {
       bytes += more;
       emit({ type: "transfer", id, direction: "pull", bytes, total: descriptor.size });
     };
-    return this.#put(layer, registry.blob(origin, descriptor, { signal, onBytes }));
+    const call = { signal, onBytes, hashing: store.hashing };
+    return this.#put(layer, registry.blob(origin, descriptor, call), true);
   }
 
   #gone(digest: Digest): TsbuildError {
@@ -112,7 +113,11 @@ export class Layers {
     return gone;
   }
 
-  async #put({ descriptor }: Layer, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+  async #put(
+    { descriptor }: Layer,
+    bytes: AsyncIterable<Uint8Array>,
+    isVerified = false,
+  ): Promise<void> {
     const { store, signal, faults } = this.#input;
     let isFault = false;
     const watched = async function* (): AsyncGenerator<Uint8Array> {
@@ -124,9 +129,10 @@ export class Layers {
       }
     };
     try {
-      await store.put(watched(), descriptor, signal, (path) => {
+      const onFile = (path: string): void => {
         if (this.#followed?.digest === descriptor.digest) this.#followed.begin(path);
-      });
+      };
+      await store.put(watched(), descriptor, signal, { onFile, isVerified });
     } catch (error) {
       if (isFault && !signal.aborted) faults.unreadable(descriptor.digest, error);
       throw error;

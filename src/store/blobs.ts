@@ -110,7 +110,7 @@ export function createBlobStore(
     }
   };
 
-  const put: BlobStore["put"] = async (bytes, expected, signal, onFile) => {
+  const put: BlobStore["put"] = async (bytes, expected, signal, options = {}) => {
     signal.throwIfAborted();
     if (expected !== undefined) {
       const known = await statBlob(expected.digest);
@@ -123,7 +123,7 @@ export function createBlobStore(
     const what = expected === undefined ? "a blob" : `blob ${expected.digest}`;
     try {
       const asFailure = (error: unknown): Error => storeFailure(`write ${what}`, file, error);
-      const about = { what, expected, asFailure, onFile, hashing };
+      const about = { ...options, what, expected, asFailure, hashing };
       const content = await writeHashed(file, bytes, { ...about, signal });
       await adoptBlob(file, content.digest);
       return content;

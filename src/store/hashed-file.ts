@@ -1,9 +1,9 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { TsbuildError } from "../errors.js";
-import { HASHING_IN_PLACE, type Hashing } from "../internal/hashing.js";
+import { HASHING_IN_PLACE, type Hashing, type OpenHash } from "../internal/hashing.js";
 import { watchGarbage } from "../internal/young-garbage.js";
-import { type Digest, digestFromHex } from "../oci/digest.js";
+import { type Digest, digestFromHex, hexOf } from "../oci/digest.js";
 
 /** Bytes of each read, and of the two buffers that a write fills in turn: large enough that calls cost nothing. */
 const BUFFER = 256 * 1024;
@@ -73,6 +73,15 @@ function mismatch(what: string, found: string, expected: Content): TsbuildError 
   );
 }
 
+/** Of bytes that somebody else hashes. */
+function known(digest: Digest): OpenHash {
+  return {
+    update: () => undefined,
+    digest: () => hexOf(digest),
+    [Symbol.dispose]: () => undefined,
+  };
+}
+
 /** Ends a source that will not be read, so that what is behind it (a connection, a file) is let go. */
 export async function closeUnread(bytes: AsyncIterable<Uint8Array>): Promise<void> {
   if (bytes instanceof Readable) bytes.destroy();
@@ -94,7 +103,9 @@ export async function writeHashed(
     readonly signal: AbortSignal;
     readonly hashing?: Hashing;
     /** Hears the path when the first bytes have come. */
-    readonly onFile?: ((path: string) => void) | undefined;
+    readonly onFile?: (path: string) => void;
+    /** The source fails at its end when its bytes are not `expected`. */
+    readonly isVerified?: boolean;
   },
 ): Promise<Content> {
   const { what, expected, asFailure, signal, onFile, hashing = HASHING_IN_PLACE } = options;
@@ -109,7 +120,8 @@ export async function writeHashed(
   const handle = await onDisk(() => open(path, "wx", 0o644));
   const gatherer = new Gatherer(handle);
   const garbage = watchGarbage();
-  using hash = hashing.sha256(expected?.size);
+  const isKnown = options.isVerified === true && expected !== undefined;
+  using hash = isKnown ? known(expected.digest) : hashing.sha256(expected?.size);
   let size = 0;
   try {
     for await (const chunk of bytes) {

@@ -4,6 +4,13 @@ import type { StatMemory } from "../oci/content-digest.js";
 import type { Descriptor } from "../oci/types.js";
 import type { Downloads } from "./downloads.js";
 
+export interface PutOptions {
+  /** Hears the file that is written, when it has no more than its first bytes. It gets its own name when it is whole, or is deleted. */
+  readonly onFile?: (path: string) => void;
+  /** The source hashes what it gives and fails at its end when that is not `expected`: it is not hashed twice. */
+  readonly isVerified?: boolean;
+}
+
 /** Content-addressed bytes. Safe for several processes at once; what is half-written is never seen. */
 export interface BlobStore {
   /** Idempotent: resolves when the content is stored, whoever stored it. @throws TsbuildError STORE_FAILED when the bytes are not `expected` or the disk is full. */
@@ -11,8 +18,7 @@ export interface BlobStore {
     bytes: AsyncIterable<Uint8Array>,
     expected: Descriptor | undefined,
     signal: AbortSignal,
-    /** Hears the file that is written, when it has no more than its first bytes. It gets its own name when it is whole, or is deleted. */
-    onFile?: (path: string) => void,
+    options?: PutOptions,
   ): Promise<{ readonly digest: Digest; readonly size: number }>;
   /** The blob's bytes; throws STORE_FAILED at the end if they do not hash to `digest`. */
   get(digest: Digest, signal: AbortSignal): AsyncIterable<Uint8Array>;

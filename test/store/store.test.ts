@@ -69,7 +69,9 @@ test("a blob can be read while it comes, under the name that it has until then",
     seen.push((await readFile(file, "utf8")).slice(0, 1));
     yield Buffer.from("b");
   }
-  const { digest } = await store.put(coming(), undefined, signal, (path) => (file = path));
+  const { digest } = await store.put(coming(), undefined, signal, {
+    onFile: (path) => (file = path),
+  });
   expect(seen).toEqual(["a"]);
   await expect(stat(file)).rejects.toThrow("ENOENT");
   expect(await store.stat(digest)).toEqual({ size: 300_001 });
@@ -132,6 +134,23 @@ test.each([
   expect(await store.stat(digestOf("abcd"))).toBeUndefined();
   expect(await store.stat(digestOf(content))).toBeUndefined();
   expect(await readdir(store.staging)).toEqual([]);
+});
+
+test("a source that says that it looks at its bytes is believed, but for their number", async () => {
+  await using store = await openStore(root, signal);
+  const expected = descriptorOf("abcd");
+  const put = (bytes: AsyncIterable<Uint8Array>): ReturnType<typeof store.put> =>
+    store.put(bytes, expected, signal, { isVerified: true });
+  async function* refusing(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from("evil");
+    throw new Error("these are others");
+  }
+  await expect(put(refusing())).rejects.toThrow("these are others");
+  for (const content of ["abc", "abcde"])
+    expect((await errorOf(put(chunks(content)))).code).toBe("STORE_FAILED");
+  expect(await store.stat(expected.digest)).toBeUndefined();
+  expect(await readdir(store.staging)).toEqual([]);
+  expect(await put(chunks("abcd"))).toEqual({ digest: expected.digest, size: 4 });
 });
 
 test("a source is stopped as soon as it is longer than its descriptor", async () => {
