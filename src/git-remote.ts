@@ -1,11 +1,11 @@
 // git's way to http and https where git is without its own, as in the executor image: git starts it as git-remote-http
 // and git-remote-https, with the name and the URL of the remote (gitremote-helpers(7)).
-import { readAccess } from "./context/git-access.js";
+import { isUnverified, readAccess } from "./context/git-access.js";
 import { serveGit } from "./context/git-http/helper.js";
-import { GitHttpError } from "./context/git-http/http.js";
+import { type GitClient, GitHttpError } from "./context/git-http/http.js";
 import { messageOf } from "./errors.js";
 import { httpEnvironment } from "./internal/environment.js";
-import { createHttpClient } from "./internal/http.js";
+import { createHttpClient, type HttpClient } from "./internal/http.js";
 
 main(process.argv[3] ?? process.argv[2] ?? "", process.env).catch((error: unknown) => {
   process.stderr.write(`fatal: ${messageOf(error)}\n`);
@@ -21,7 +21,7 @@ async function main(url: string, environment: NodeJS.ProcessEnv): Promise<void> 
   try {
     await serveGit({
       url,
-      client,
+      client: asAllowed(client, environment),
       access: readAccess(environment),
       input: process.stdin,
       output: write,
@@ -33,6 +33,18 @@ async function main(url: string, environment: NodeJS.ProcessEnv): Promise<void> 
     process.exitCode = 128;
   }
   process.stdin.destroy();
+}
+
+/** One origin need not prove who it is, nor need where it redirects to, as with git itself. */
+function asAllowed(client: HttpClient, environment: NodeJS.ProcessEnv): GitClient {
+  return {
+    certificateProblems: () => client.certificateProblems(),
+    request: (url, request) =>
+      client.request(
+        url,
+        isUnverified(url, environment) ? { ...request, trust: { skipVerify: true } } : request,
+      ),
+  };
 }
 
 /** git and libcurl have names of their own for certificates, and for a proxy that is good for all. */

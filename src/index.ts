@@ -7,6 +7,7 @@ export type {
   BuildResult,
   CacheSource,
   CacheTarget,
+  GitContext,
   Output,
   RegistryCache,
 } from "./build/options.js";

@@ -1,8 +1,16 @@
 import { statSync } from "node:fs";
-import { parseGitRef, showGitUrl, type GitCredentials, type GitRef } from "../context/index.js";
+import {
+  findDanger,
+  isCommitId,
+  parseGitRef,
+  showGitUrl,
+  type GitCredentials,
+  type GitRef,
+} from "../context/index.js";
 import { TsbuildError } from "../errors.js";
 import { redactUrl } from "../internal/redact.js";
 import type { Environment } from "./environment.js";
+import type { BuildOptions } from "./options.js";
 
 /** Files that have to be fetched or unpacked before they are a directory. `shown` is for messages. */
 export type RemotePlace =
@@ -19,6 +27,8 @@ export type RemotePlace =
 /** Where the files of a context are. */
 export type Place = RemotePlace | { readonly kind: "directory"; readonly path: string };
 
+type MainContextOptions = Pick<BuildOptions, "context" | "environment" | "git">;
+
 const SCHEME = /^([a-zA-Z][a-zA-Z0-9+.-]*):\/\/(.*)$/s;
 const AZURE = /\.blob\.core\.(?:windows\.net|chinacloudapi\.cn|cloudapi\.de|usgovcloudapi\.net)$/;
 const BUCKETS: ReadonlySet<string> = new Set(["s3", "gs"]);
@@ -29,7 +39,28 @@ const PULL_METHODS: ReadonlySet<string> = new Set(["https", "http", "git"]);
  * `GIT_PULL_METHOD` says.
  * @throws TsbuildError USAGE
  */
-export function mainPlace(text: string, environment: Environment): Place {
+export function mainPlace({ context: text, environment = {}, git }: MainContextOptions): Place {
+  const place = spelledPlace(text, environment);
+  if (place.kind !== "git" || git === undefined) return place;
+  return { ...place, ref: asWanted(place.ref, git) };
+}
+
+/** What the address says of submodules comes first, and a commit that it names is the one. */
+function asWanted(ref: GitRef, git: NonNullable<BuildOptions["git"]>): GitRef {
+  const { branch, recurseSubmodules, insecureSkipTls } = git;
+  const isPinned = ref.ref !== undefined && isCommitId(ref.ref);
+  const wanted = {
+    ...(recurseSubmodules === undefined ? {} : { submodules: recurseSubmodules }),
+    ...ref,
+    ...(branch === undefined || branch === "" || isPinned ? {} : { ref: branch }),
+    ...(insecureSkipTls === true ? { skipTlsVerify: true } : {}),
+  };
+  const wrong = findDanger(wanted);
+  if (wrong === undefined) return wanted;
+  throw new TsbuildError("USAGE", `the context's branch cannot be: ${wrong}`);
+}
+
+function spelledPlace(text: string, environment: Environment): Place {
   if (text === "-" || text === "tar://stdin") return { kind: "stdin", shown: "on stdin" };
   const [, kaniko] = /^git:\/\/(.*)$/is.exec(text) ?? [];
   if (kaniko !== undefined) {

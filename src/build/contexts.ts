@@ -20,11 +20,11 @@ export interface MainContext {
 
 /** Fetches and unpacks what `context` names, where it is no directory. @throws TsbuildError USAGE, CONTEXT_UNREADABLE, STORE_FAILED */
 export async function placeMainContext(
-  options: Pick<BuildOptions, "context" | "contextSubPath" | "buildArgs" | "environment">,
+  options: Pick<BuildOptions, "context" | "contextSubPath" | "buildArgs" | "environment" | "git">,
   fetcher: ContextFetcher,
 ): Promise<MainContext> {
   const below = subPath(options.contextSubPath ?? "");
-  const place = mainPlace(options.context, options.environment ?? {});
+  const place = mainPlace(options);
   if (place.kind === "directory") {
     return { directory: below === "" ? place.path : `${place.path}/${below}`, fetched: false };
   }

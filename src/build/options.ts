@@ -14,6 +14,8 @@ export interface BuildOptions {
    * or what `GIT_PULL_METHOD` says. `GIT_TOKEN`, or `GIT_USERNAME` and `GIT_PASSWORD`, are for its host.
    */
   readonly context: string;
+  /** More about a `context` that is a git repository. */
+  readonly git?: GitContext;
   /** A directory of the context that takes its place. */
   readonly contextSubPath?: string;
   /** What the context `-` is read from; destroyed at its end. */
@@ -181,6 +183,16 @@ export interface BuildOptions {
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Aborting stops every step and leaves nothing behind. */
   readonly signal?: AbortSignal;
+}
+
+/** What is fetched of a repository is one commit, whatever else it has. */
+export interface GitContext {
+  /** In place of what the address names: a branch, else a tag of that name. A commit in the address stays. */
+  readonly branch?: string;
+  /** Default: true; what the address says comes first. */
+  readonly recurseSubmodules?: boolean;
+  /** The address's own host need not prove who it is; that of a submodule must. */
+  readonly insecureSkipTls?: boolean;
 }
 
 /** A repository with an image for each cached step, under the step's key. */

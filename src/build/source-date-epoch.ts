@@ -53,7 +53,7 @@ async function epochOf(
 ): Promise<number | undefined> {
   const { options, dockerfile, remote, signal } = input;
   if (value === "context") {
-    return placeEpoch(mainPlace(options.context, options.environment ?? {}), remote, signal);
+    return placeEpoch(mainPlace(options), remote, signal);
   }
   const contexts = Object.entries(options.buildContexts ?? {});
   const named = contexts.find(([name]) => name.toLowerCase() === value.toLowerCase())?.[1];

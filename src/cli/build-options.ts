@@ -4,6 +4,7 @@ import { secrets, sshAgents } from "./secrets.js";
 import { imageAttributes } from "./output-image.js";
 import { outputs } from "./outputs.js";
 import type { FlagName } from "./flags.js";
+import { gitContext } from "./git-context.js";
 import { inPlace, kanikoDirectory, storeBeside } from "./in-place.js";
 import type { ParsedFlags } from "./parse-flags.js";
 import { registryOptions } from "./registry-options.js";
@@ -21,6 +22,7 @@ export function buildOptions(flags: ParsedFlags, environment: Environment): Buil
   const flag = (name: FlagName): boolean => text(name) === "true";
   const options: Record<keyof BuildOptions, unknown> = {
     context: text("context") ?? DEFAULT_CONTEXT,
+    git: gitContext(list("git")),
     contextSubPath: text("context-sub-path"),
     stdin: stdinFor(text("context")),
     dockerfile: text("dockerfile"),

@@ -26,6 +26,13 @@ export const BUILD_FLAGS = [
     help: "a directory of the context that takes its place",
   },
   {
+    name: "git",
+    type: "list",
+    value: "KEY=VALUE",
+    group: "Build",
+    help: "of a context that is a git repository: branch=NAME, recurse-submodules=false (default true), insecure-skip-tls=true; may be repeated",
+  },
+  {
     name: "build-arg",
     type: "pairs",
     value: "NAME[=VALUE]",

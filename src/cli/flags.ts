@@ -84,12 +84,15 @@ export const MEANINGLESS_SWITCHES: ReadonlySet<string> = new Set([
   "force-build-metadata",
 ]);
 
+const FETCH_ITSELF =
+  "download the archive in a step before and give --context=tar://FILE, or give its address: --context=https://storage.googleapis.com/BUCKET/OBJECT, signed where the bucket is private";
 const LIMIT_ITSELF =
   "a step shares its limits with tsbuild: run it as systemd-run --user --scope -p MemoryMax=2G -p CPUQuota=50% tsbuild …, or give its container or Pod the limit";
 
-/** Flags of docker build and buildctl that need a daemon with control groups of its own, with what to do instead. */
-export const UNSUPPORTED: ReadonlyMap<string, string> = new Map(
-  [
+/** Flags of docker build and buildctl that need a daemon with control groups of its own, and one of Kaniko's, with what to do instead. */
+export const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
+  ["bucket", FETCH_ITSELF],
+  ...[
     "cgroup-parent",
     "cpu-period",
     "cpu-quota",
@@ -99,8 +102,8 @@ export const UNSUPPORTED: ReadonlyMap<string, string> = new Map(
     "cpuset-mems",
     "memory",
     "memory-swap",
-  ].map((name) => [name, LIMIT_ITSELF]),
-);
+  ].map((name) => [name, LIMIT_ITSELF] as const),
+]);
 
 /** Kaniko's flags that are refused by name: each would change the result or the rights, and does not work yet. */
-export const NOT_YET: ReadonlySet<string> = new Set(["bucket", "dryrun", "git"]);
+export const NOT_YET: ReadonlySet<string> = new Set(["dryrun"]);

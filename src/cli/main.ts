@@ -58,14 +58,17 @@ async function tend(command: "du" | "prune" | "store check", flags: ParsedFlags)
 }
 
 async function build(flags: ParsedFlags, verbosity: Verbosity): Promise<void> {
-  const [{ start }, { buildOptions }, { idleCacheFlags }, renderer] = await Promise.all([
-    import("../index.js"),
-    import("./build-options.js"),
-    import("./cache.js"),
-    rendererFor(flags, verbosity),
-  ]);
+  const [{ start }, { buildOptions }, { idleCacheFlags }, { idleGitKeys }, renderer] =
+    await Promise.all([
+      import("../index.js"),
+      import("./build-options.js"),
+      import("./cache.js"),
+      import("./git-context.js"),
+      rendererFor(flags, verbosity),
+    ]);
   if (verbosity === "info" || verbosity === "debug") {
-    for (const line of [...flags.ignored, ...idleCacheFlags(flags)]) say(line, hasTimes(flags));
+    const idle = [...idleCacheFlags(flags), ...idleGitKeys(flags.many.get("git") ?? [])];
+    for (const line of [...flags.ignored, ...idle]) say(line, hasTimes(flags));
   }
   const options: BuildOptions = { ...buildOptions(flags, process.env), signal: stopSignal() };
   refuseTerminal(options);

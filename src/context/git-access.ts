@@ -40,3 +40,14 @@ export function readAccess(environment: Environment): GitAccess | undefined {
   const password = environment["TSBUILD_GIT_PASSWORD"] ?? "";
   return { origin, credentials: { username, password } };
 }
+
+/** What our own transport does not verify; git itself goes by its configuration. */
+export function unverifiedEnvironment(origin: string | undefined): Record<string, string> {
+  return origin === undefined ? {} : { TSBUILD_GIT_UNVERIFIED: origin };
+}
+
+/** Whether {@link unverifiedEnvironment} wrote the URL's origin. */
+export function isUnverified(url: URL, environment: Environment): boolean {
+  const origin = environment["TSBUILD_GIT_UNVERIFIED"];
+  return origin !== undefined && URL.canParse(origin) && new URL(origin).origin === url.origin;
+}

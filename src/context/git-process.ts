@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { errnoOf, messageOf, TsbuildError } from "../errors.js";
 import { redactText } from "../internal/redact.js";
-import { accessEnvironment, type GitAccess } from "./git-access.js";
+import { accessEnvironment, type GitAccess, unverifiedEnvironment } from "./git-access.js";
 
 /** How git is run for one repository. */
 export interface GitSetting {
@@ -14,6 +14,8 @@ export interface GitSetting {
   /** The program's own; only what `PASSED` names reaches git. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly access?: GitAccess | undefined;
+  /** An https origin whose certificate is not verified; every other one's is. */
+  readonly unverified?: string | undefined;
   /** The directory of a git that brings along all that it starts, see `gitBeside`; absent: the one of PATH. */
   readonly program?: string | undefined;
   readonly signal: AbortSignal;
@@ -187,7 +189,7 @@ function killGroup(pid: number): void {
   }
 }
 
-function configArguments({ access, program }: GitSetting): readonly string[] {
+function configArguments({ access, program, unverified }: GitSetting): readonly string[] {
   const own =
     // Our transport has the access from the environment. The helper would be run by /bin/sh, whosever that is.
     access === undefined || program !== undefined
@@ -196,7 +198,8 @@ function configArguments({ access, program }: GitSetting): readonly string[] {
         ? // It is git that sends the header, and it would send it on to another host.
           ["http.followRedirects=false"]
         : [`credential.${access.origin}.helper=${CREDENTIAL_HELPER}`];
-  return [...CONFIG, ...own].flatMap((entry) => ["-c", entry]);
+  const trusted = unverified === undefined ? [] : [`http.${unverified}/.sslVerify=false`];
+  return [...CONFIG, ...own, ...trusted].flatMap((entry) => ["-c", entry]);
 }
 
 function environmentOf(setting: GitSetting): Record<string, string> {
@@ -227,6 +230,7 @@ function environmentOf(setting: GitSetting): Record<string, string> {
     GIT_TEMPLATE_DIR: "",
     ...programEnvironment(setting.program),
     ...accessEnvironment(setting.access),
+    ...unverifiedEnvironment(setting.unverified),
   };
 }
 

@@ -27,6 +27,8 @@ export interface GitRef {
   readonly fetchByCommit?: boolean;
   /** Of an http(s) URL: what stood before `@`. */
   readonly credentials?: GitCredentials;
+  /** The server of an https URL need not prove who it is. No reference says that itself. */
+  readonly skipTlsVerify?: boolean;
 }
 
 export interface GitRefOptions {
@@ -212,7 +214,7 @@ function agree(
 }
 
 /** What git or ssh could take for an option, or could not be a name. */
-function findDanger({ remote, ref = "", subdir = "" }: GitRef): string | undefined {
+export function findDanger({ remote, ref = "", subdir = "" }: GitRef): string | undefined {
   if (ref.startsWith("-")) return `invalid git ref ${JSON.stringify(ref)}`;
   // git-check-ref-format: none of these is in any name.
   if (/[\p{Cc} ~^:?*[\\]|\.\.|@\{/u.test(ref)) return `invalid git ref ${JSON.stringify(ref)}`;

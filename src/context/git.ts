@@ -59,6 +59,7 @@ export async function resolveGit(ref: GitRef, options: GitOptions): Promise<Reso
     shown: showGitUrl(ref.remote),
     environment: options.environment ?? {},
     access: accessTo(ref, options.login),
+    unverified: ref.skipTlsVerify === true ? originOf(ref) : undefined,
     program: options.program,
     signal: options.signal,
   };
@@ -241,9 +242,13 @@ function merge(ref: GitRef, options: GitOptions): Wanted {
   return { keepGitDir, checksum: checksum?.toLowerCase() };
 }
 
+function originOf({ remote }: GitRef): string | undefined {
+  return /^https?:\/\/[^/]+/.exec(remote)?.[0];
+}
+
 function accessTo(ref: GitRef, given: GitLogin | undefined): GitAccess | undefined {
   const login = ref.credentials ?? given;
-  const origin = /^https?:\/\/[^/]+/.exec(ref.remote)?.[0];
+  const origin = originOf(ref);
   if (login === undefined || origin === undefined) return undefined;
   const isHeader = "header" in login;
   // git-credential's protocol and a header have a line for each: a line break would begin another one.

@@ -2,7 +2,7 @@ export { openDirectory } from "./directory.js";
 export { gitBeside } from "./git-program.js";
 export { fetchGit, openGit, resolveGit } from "./git.js";
 export { findNonDirectory } from "./git-tree.js";
-export { parseGitRef, showGitUrl } from "./git-ref.js";
+export { findDanger, isCommitId, parseGitRef, showGitUrl } from "./git-ref.js";
 export { compileIgnoreFile, findIgnoreFile, parseIgnoreFile } from "./ignore.js";
 export { BadPatternError, hasWildcards, matchPath } from "../internal/path-match.js";
 export { fetchUrlFile, parseUrlChecksum, urlFileName } from "./url-file.js";

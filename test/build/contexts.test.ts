@@ -8,6 +8,7 @@ import { PassThrough, Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { build, check, type BuildOptions } from "../../src/index.js";
+import { mainPlace } from "../../src/build/contexts-place.js";
 import { startGitServer, type GitServer } from "../context/git-server.js";
 import { byPath, readLayout } from "../support/tools-images.js";
 import { writeTar, type TarInput } from "../support/tools-tar.js";
@@ -240,6 +241,30 @@ describeUnless([lacksTools("git")], "a git repository as a context", () => {
     expect(await of("", { contextSubPath: "sub" })).toEqual({ hello: "sub\n" });
     const method = of("", { environment: { GIT_PULL_METHOD: "rsync" } });
     await expect(method).rejects.toThrow('GIT_PULL_METHOD cannot be "rsync"');
+  });
+
+  test("on the branch that is named beside it, unless the address has a commit", async () => {
+    const context = git.url("smart", "app.git");
+    const of = (fragment: string, branch: string): Promise<unknown> =>
+      built({ context: context + fragment, git: { branch } });
+    expect(await of("", "side")).toEqual({ hello: "first\n" });
+    expect(await of("#side:sub", "main")).toEqual({ hello: "sub\n" });
+    expect(await of(`#${first}`, "main")).toEqual({ hello: "first\n" });
+    await expect(of("", "none")).rejects.toThrow("repository does not contain ref none");
+    await expect(of("", "--upload-pack=x")).rejects.toMatchObject({ code: "USAGE" });
+  });
+
+  test("says of submodules and certificates what is said beside it", () => {
+    const refOf = (text: string, git: NonNullable<BuildOptions["git"]>): unknown => {
+      const place = mainPlace({ context: text, git });
+      return place.kind === "git" ? place.ref : undefined;
+    };
+    const remote = "https://host.example/x.git";
+    const told = { recurseSubmodules: false, insecureSkipTls: true };
+    expect(refOf(remote, told)).toEqual({ remote, submodules: false, skipTlsVerify: true });
+    expect(refOf(`${remote}?submodules=true`, told)).toMatchObject({ submodules: true });
+    expect(refOf("git://host.example/x.git", {})).toEqual({ remote });
+    expect(mainPlace({ context: "dir", git: told })).toEqual({ kind: "directory", path: "dir" });
   });
 
   test("without its .git, unless the build argument asks for it", async () => {

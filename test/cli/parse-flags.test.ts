@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { buildOptions } from "../../src/cli/build-options.js";
 import { FLAGS, NOT_YET, WITHOUT_MEANING } from "../../src/cli/flags.js";
+import { idleGitKeys } from "../../src/cli/git-context.js";
 import { helpText } from "../../src/cli/help.js";
 import { parseFlags } from "../../src/cli/parse-flags.js";
 
@@ -141,6 +142,25 @@ describe("options from flags and environment", () => {
     }
   });
 
+  test("--git is Kaniko's, a key each or several", () => {
+    expect(options([])).not.toHaveProperty("git");
+    const given = ["--git=branch=a,b,depth=1", "--git", "recurse-submodules=false"];
+    expect(options([...given, "--git=insecure-skip-tls=true"]).git).toEqual({
+      branch: "a,b",
+      recurseSubmodules: false,
+      insecureSkipTls: true,
+    });
+    expect(options(["--git=branch=,single-branch=true"]).git).toEqual({});
+    expect(idleGitKeys(["branch=x", "depth=1", "single-branch=1"])).toEqual([
+      "--git single-branch makes no difference: nothing but the commit itself is fetched",
+      "--git depth makes no difference: nothing but the commit itself is fetched",
+    ]);
+    expect(() => options(["--git=tag=v1"])).toThrow('--git has no key "tag"');
+    expect(() => options(["--git=branch"])).toThrow('--git has no key "branch"');
+    expect(() => options(["--git=depth=all"])).toThrow("depth is a whole number");
+    expect(() => options(["--git=single-branch=maybe"])).toThrow("single-branch is true or false");
+  });
+
   test("credential helpers are named one by one, or switched off", () => {
     expect(options([])).not.toHaveProperty("credentialHelpers");
     const given = ["--credential-helpers=env", "--credential-helpers", "ecr"];
@@ -228,6 +248,15 @@ describe("options of steps", () => {
     for (const name of ["memory", "cpus", "cgroup-parent", "cpu-quota", "cpuset-cpus"]) {
       expect(() => read(`--${name}=1`)).toThrow(`--${name} is not supported`);
     }
+  });
+
+  test("Kaniko's buckets are refused, with what to do", () => {
+    expect(() => read("--bucket=b")).toThrow(
+      expect.objectContaining({
+        message: "--bucket is not supported",
+        hint: expect.stringContaining("--context=https://storage.googleapis.com/"),
+      }),
+    );
   });
 
   test("rights, hosts and the rest reach the build as they are written", () => {

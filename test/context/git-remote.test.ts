@@ -1,4 +1,5 @@
 import { rmSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { createServer, request as httpRequest, type RequestListener } from "node:http";
 import { createServer as createTls } from "node:https";
 import type { AddressInfo } from "node:net";
@@ -115,6 +116,34 @@ describeUnless([lacksBuild(), lacksTools("openssl")], "our transport", () => {
     const environment = { ...through, SSL_CERT_FILE: authority.certificateFile };
     expect((await fetch(url, { environment })).commit).toMatch(/^[0-9a-f]{40}$/);
     expect(new Set(proxy.seen)).toEqual(new Set(["CONNECT git.example:443"]));
+  });
+
+  test("asks whom nobody vouches for where that is wanted, and so does git itself", async () => {
+    const authority = await makeAuthority(join(server.root, "nobody"));
+    const issued = await authority.issue("localhost", "DNS:localhost");
+    await using secure = await serve((request, response) => {
+      const { method = "", headers } = request;
+      const target = server.url("smart", String(request.url).slice(1));
+      const forward = httpRequest(target, { method, headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 502, answer.headers);
+        answer.pipe(response);
+      });
+      request.pipe(forward);
+    }, issued);
+    const ref = { remote: `${secure.url.replace("http:", "https:")}/repo.git` };
+    const environment = { PATH: process.env["PATH"] };
+    for (const own of [program, undefined]) {
+      const rest = { repositories: join(server.root, own ?? "theirs"), program: own, signal };
+      await mkdir(rest.repositories, { recursive: true });
+      const into = (): string => join(server.root, `made-${made++}`);
+      const options = { ...rest, environment };
+      await expect(fetchGit(ref, { ...options, directory: into() })).rejects.toThrow(
+        /certificate/i,
+      );
+      const unverified = { ...ref, skipTlsVerify: true };
+      const checkout = await fetchGit(unverified, { ...options, directory: into() });
+      expect(checkout.commit).toMatch(/^[0-9a-f]{40}$/);
+    }
   });
 
   test("takes no answer that was cut off for a whole one", async () => {

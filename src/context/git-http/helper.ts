@@ -1,15 +1,14 @@
-import type { HttpClient } from "../../internal/http.js";
 import type { GitAccess } from "../git-access.js";
 import { ByteReader } from "./byte-reader.js";
 import { discover, type Discovery } from "./discover.js";
 import { fetchObjects } from "./dumb.js";
-import { GitHttp, GitHttpError } from "./http.js";
+import { type GitClient, GitHttp, GitHttpError } from "./http.js";
 import { fetchPack, relayRequests, type Sink } from "./smart.js";
 
 export interface HelperOptions {
   /** Of the repository, as git has it. */
   readonly url: string;
-  readonly client: HttpClient;
+  readonly client: GitClient;
   readonly access: GitAccess | undefined;
   /** What git writes to its helper, and reads from it. */
   readonly input: AsyncIterable<Uint8Array>;

@@ -9,10 +9,13 @@ export class GitHttpError extends Error {
   override readonly name: string = "GitHttpError";
 }
 
+/** Of a client what git's transport needs. */
+export type GitClient = Pick<HttpClient, "request" | "certificateProblems">;
+
 export interface GitHttpOptions {
   /** As git has it; may have a user and a password. */
   readonly url: string;
-  readonly client: HttpClient;
+  readonly client: GitClient;
   readonly access: GitAccess | undefined;
   readonly signal: AbortSignal;
 }
@@ -29,7 +32,7 @@ const USER_AGENT = "git/2.0 (tsbuild)";
 
 /** One repository's address: who may read it, and where it has moved to. */
 export class GitHttp {
-  readonly #client: HttpClient;
+  readonly #client: GitClient;
   readonly #signal: AbortSignal;
   readonly #logins: readonly Login[];
   readonly #follow: boolean;
