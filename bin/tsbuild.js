@@ -1,5 +1,5 @@
 #!/usr/bin/env node
 const path = require("node:path");
-const { start } = require("./start.cjs");
+const { startCommand } = require("./start.cjs");
 
-start(path.join(__dirname, "../dist/cli/main.cjs"));
+startCommand(path.join(__dirname, "../dist/cli/main.cjs"));
