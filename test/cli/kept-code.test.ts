@@ -56,8 +56,8 @@ class Command implements AsyncDisposable {
     return join(this.kept, name);
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#dir[Symbol.asyncDispose]();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#dir[Symbol.asyncDispose]();
   }
 }
 
