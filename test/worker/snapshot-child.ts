@@ -13,40 +13,59 @@ import type { LayerBlob, SealedFiles } from "../../src/worker/types.js";
 import type { Scenario, ScenarioResult, State } from "./snapshot-scenario.js";
 import { stateOf } from "./tree-state.js";
 
+const [top = "", threadFile = ""] = process.argv.slice(2);
 const libc = loadLibc();
 const calls = openFileCalls(libc);
 const mountCalls = openMountCalls(libc);
 const signal = new AbortController().signal;
 
-async function play(
+/** @param place Where it has its files, those of other hosts in other names. */
+function openHost(
   place: string,
-  threadFile: string,
-  scenario: Scenario,
-): Promise<ScenarioResult> {
+  name: string,
+  { driver, mounted = false, singleId = false }: Pick<Scenario, "driver" | "mounted" | "singleId">,
+): LayerHost {
+  const staging = join(place, `${name}-staging`);
+  const layersDirectory = join(place, `${name}-layers`);
+  const mountedLayers = join(place, `${name}-mounted`);
+  for (const path of [staging, layersDirectory, mountedLayers]) {
+    mkdirSync(path, { recursive: true });
+  }
+  return createLayerHost({
+    staging,
+    layersDirectory,
+    idMap: "test",
+    driver,
+    singleId,
+    threadFile,
+    ...(mounted && driver === "overlay" ? { mountedLayers } : {}),
+  });
+}
+
+/** What makes roots anew of layers: one host of each kind for all scenarios, since threads start slowly. */
+const rebuilders = new Map<string, LayerHost>();
+
+function rebuilder(driver: SnapshotDriver, { mounted, singleId }: Scenario): LayerHost {
+  const name = `again-${driver}${mounted === true ? "-mounted" : ""}${singleId === true ? "-single" : ""}`;
+  const known = rebuilders.get(name);
+  if (known !== undefined) return known;
+  const host = openHost(top, name, {
+    driver,
+    mounted: mounted ?? false,
+    singleId: singleId ?? false,
+  });
+  rebuilders.set(name, host);
+  return host;
+}
+
+async function play(place: string, scenario: Scenario): Promise<ScenarioResult> {
   const base = scenario.base.map((script, at) =>
     makeLayer(place, script, scenario.tarOptions?.[at] ?? [], scenario.premade ?? false),
   );
   const added = (scenario.add ?? []).map((script) => makeLayer(place, script, [], false));
-  const open = (driver: SnapshotDriver, name: string): LayerHost => {
-    const staging = join(place, `${name}-staging`);
-    const layersDirectory = join(place, `${name}-layers`);
-    const mountedLayers = join(place, `${name}-mounted`);
-    for (const path of [staging, layersDirectory, mountedLayers])
-      mkdirSync(path, { recursive: true });
-    const singleId = scenario.singleId ?? false;
-    return createLayerHost({
-      staging,
-      layersDirectory,
-      idMap: "test",
-      driver,
-      singleId,
-      threadFile,
-      ...(scenario.mounted === true && driver === "overlay" ? { mountedLayers } : {}),
-    });
-  };
   const sealed: SealedFiles[] = [];
   let live: State = {};
-  const host = open(scenario.driver, "first");
+  const host = openHost(place, "first", scenario);
   const root = await host.prepare(base, signal);
   const mounts = mountsIn(join(place, "first-staging"));
   const step = async (script: string): Promise<void> => {
@@ -78,11 +97,15 @@ async function play(
 
   const before = sealed.slice(0, scenario.steps.length).map(blobOf);
   const all = [...base, ...before, ...added, ...sealed.slice(before.length).map(blobOf)];
-  const rebuild = async (driver: SnapshotDriver, name: string): Promise<State> => {
-    await using again = open(driver, name);
-    await using view = await again.prepare(all, signal);
+  const rebuild = async (by: LayerHost): Promise<State> => {
+    await using view = await by.prepare(all, signal);
     return inside(view.begin(), (path) => stateOf(calls, path));
   };
+  const rebuildWhereItWas = async (): Promise<State> => {
+    await using again = openHost(place, "first", { ...scenario, driver: "overlay" });
+    return await rebuild(again);
+  };
+  const isAgain = scenario.again === true;
   return {
     layers: sealed.map(({ blobFile }) =>
       execFileSync("tar", ["--quoting-style=escape", "-tf", blobFile], { encoding: "latin1" })
@@ -93,8 +116,8 @@ async function play(
     diffIds: sealed.map(({ layer }) => layer.diffId),
     live,
     rebuilt: {
-      overlay: await rebuild("overlay", scenario.again === true ? "first" : "overlay"),
-      plain: await rebuild("plain", "plain"),
+      overlay: await (isAgain ? rebuildWhereItWas() : rebuild(rebuilder("overlay", scenario))),
+      plain: await rebuild(rebuilder("plain", scenario)),
     },
     kept: withoutMarks(readdirSync(join(place, "first-layers"))),
     keptMounted: withoutMarks(readdirSync(join(place, "first-mounted"))),
@@ -163,16 +186,16 @@ function inside<T>(mount: RootMount, use: (path: string) => T): T {
   }
 }
 
-const [place = "", threadFile = ""] = process.argv.slice(2);
 const list = readFileSync(0, "utf8");
 const results: (ScenarioResult | { readonly error: string })[] = [];
 for (const [at, scenario] of (JSON.parse(list) as Scenario[]).entries()) {
-  const directory = join(place, String(at));
+  const directory = join(top, String(at));
   mkdirSync(directory);
   results.push(
-    await play(directory, threadFile, scenario).catch((error: unknown) => ({
+    await play(directory, scenario).catch((error: unknown) => ({
       error: error instanceof Error ? (error.stack ?? error.message) : String(error),
     })),
   );
 }
+for (const host of rebuilders.values()) await host[Symbol.asyncDispose]();
 process.stdout.write(JSON.stringify(results));
