@@ -5,6 +5,7 @@ import type { SpillFile } from "../internal/spill-file.js";
 import { FIELD, RECORD_SIZE } from "./index-format.js";
 import { encodeName } from "./path-bytes.js";
 import { sortByName } from "./sort-names.js";
+import { Uint32List } from "./uint32-list.js";
 
 /** What a node needs while it is being built, behind its record. */
 const NEXT_SIBLING = RECORD_SIZE;
@@ -15,6 +16,7 @@ const PER_PAGE = 1 << 10;
 const RESIDENT = 2 * 1024 * 1024;
 const NAMES_PER_RECORDS = 0.5;
 const NONE = 0xffff_ffff;
+const PER_BUCKET = 2;
 const ESCAPED = /[\udc80-\udcff]/;
 
 /**
@@ -26,11 +28,10 @@ export class RecordTable {
   readonly #records: PagedBytes;
   readonly #names: ByteLog;
   #count = 0;
-  /** Half as many as nodes. */
   #buckets = new Uint32Array(1 << 11).fill(NONE);
-  #hashes = new Uint32Array(1 << 12);
+  #hashes = new Uint32List();
   /** Of a node that was forgotten: itself. */
-  #nextInBucket = new Uint32Array(1 << 12);
+  #nextInBucket = new Uint32List();
   /** Nobody can tell beforehand which names fall into one bucket. */
   readonly #seed = randomBytes(4).readUInt32LE();
   #scratch = Buffer.allocUnsafe(1024);
@@ -70,8 +71,8 @@ export class RecordTable {
     this.#names.freeze();
     this.#isFrozen = true;
     this.#buckets = new Uint32Array(0);
-    this.#hashes = new Uint32Array(0);
-    this.#nextInBucket = new Uint32Array(0);
+    this.#hashes = new Uint32List();
+    this.#nextInBucket = new Uint32List();
   }
 
   parent(node: number): number {
@@ -118,9 +119,9 @@ export class RecordTable {
     const hash = this.#hash(parent);
     let node = this.#buckets[hash & (this.#buckets.length - 1)] ?? NONE;
     while (node !== NONE) {
-      if (this.#hashes[node] === hash && this.parent(node) === parent && this.#isLoaded(node))
+      if (this.#hashes.get(node) === hash && this.parent(node) === parent && this.#isLoaded(node))
         return node;
-      node = this.#nextInBucket[node] ?? NONE;
+      node = this.#nextInBucket.get(node);
     }
     return undefined;
   }
@@ -147,7 +148,9 @@ export class RecordTable {
     const node = this.#count;
     if (node % PER_PAGE === 0) this.#records.add();
     this.#count += 1;
-    if (this.#count > this.#hashes.length) this.#grow();
+    this.#hashes.reserve(this.#count);
+    this.#nextInBucket.reserve(this.#count);
+    if (this.#count > this.#buckets.length * PER_BUCKET) this.#grow();
     const nameOffset = this.#names.appendWhole(this.#scratch.subarray(0, this.#scratchLength));
     const chunk = this.chunkOf(node);
     const at = this.at(node);
@@ -204,37 +207,30 @@ export class RecordTable {
 
   #link(node: number, hash: number): void {
     const bucket = hash & (this.#buckets.length - 1);
-    this.#hashes[node] = hash;
-    this.#nextInBucket[node] = this.#buckets[bucket] ?? NONE;
+    this.#hashes.set(node, hash);
+    this.#nextInBucket.set(node, this.#buckets[bucket] ?? NONE);
     this.#buckets[bucket] = node;
   }
 
   #unlink(node: number): void {
-    const bucket = (this.#hashes[node] ?? 0) & (this.#buckets.length - 1);
-    const next = this.#nextInBucket[node] ?? NONE;
+    const next = this.#nextInBucket;
+    const bucket = this.#hashes.get(node) & (this.#buckets.length - 1);
     let before = this.#buckets[bucket] ?? NONE;
-    if (before === node) this.#buckets[bucket] = next;
+    if (before === node) this.#buckets[bucket] = next.get(node);
     while (before !== NONE && before !== node) {
-      const behind = this.#nextInBucket[before] ?? NONE;
-      if (behind === node) this.#nextInBucket[before] = next;
+      const behind = next.get(before);
+      if (behind === node) next.set(before, next.get(node));
       before = behind;
     }
-    this.#nextInBucket[node] = node;
+    next.set(node, node);
     this.chunkOf(node).writeUInt32LE(NONE, this.at(node) + PARENT);
   }
 
   #grow(): void {
-    const length = this.#hashes.length * 2;
-    const hashes = new Uint32Array(length);
-    hashes.set(this.#hashes);
-    this.#hashes = hashes;
-    const before = this.#nextInBucket;
-    this.#nextInBucket = new Uint32Array(length);
-    this.#buckets = new Uint32Array(length / 2).fill(NONE);
+    this.#buckets = new Uint32Array(this.#buckets.length * 2).fill(NONE);
     // The last one is being added, the first one is in no bucket.
     for (let node = 1; node < this.#count - 1; node++) {
-      if (before[node] === node) this.#nextInBucket[node] = node;
-      else this.#link(node, hashes[node] ?? 0);
+      if (this.#nextInBucket.get(node) !== node) this.#link(node, this.#hashes.get(node));
     }
   }
 }

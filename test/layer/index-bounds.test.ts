@@ -11,6 +11,7 @@ import { RecordTable } from "../../src/layer/index-records.js";
 import { mergedTree, openIndex, openIndexFile, openIndexPages } from "../../src/layer/index.js";
 import { PathTree } from "../../src/layer/path-tree.js";
 import { sortByName } from "../../src/layer/sort-names.js";
+import { Uint32List } from "../../src/layer/uint32-list.js";
 import { closeSync, openSync } from "node:fs";
 import { diffIdFromHex } from "../../src/oci/digest.js";
 
@@ -37,6 +38,17 @@ test("a spill file has no name, and is made when it is first needed", () => {
   expect(readdirSync(at)).toEqual([]);
   const short = Buffer.alloc(5);
   expect(() => spill.read(short, 0)).toThrow(/tried to keep a test at .*shorter/);
+});
+
+test("a list of numbers grows, and knows where it ends", () => {
+  const list = new Uint32List();
+  for (let i = 0; i < 40_000; i++) {
+    list.reserve(i + 1);
+    list.set(i, 0xffff_ffff - i);
+  }
+  for (const i of shuffled(997)) expect(list.get(i * 40)).toBe(0xffff_ffff - i * 40);
+  expect(list.get(1 << 20)).toBe(0);
+  expect(() => list.set(1 << 20, 1)).toThrow(/no room/);
 });
 
 test("a spill file on a full disk says so", () => {
