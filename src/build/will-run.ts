@@ -1,12 +1,6 @@
-import { stat } from "node:fs/promises";
-import { join } from "node:path";
-import { errnoOf } from "../errors.js";
 import type { SolvePlan } from "../solver/solve.js";
-import type { Store } from "../store/types.js";
+import type { Records } from "../store/types.js";
 import type { BuildOptions } from "./options.js";
-
-/** What the store keeps records of steps in, once there is one. */
-const RECORDS = "records";
 
 /**
  * Whether a command will run whatever is still to be found out, as in a job that begins with nothing: then the worker may
@@ -15,12 +9,12 @@ const RECORDS = "records";
 export async function willRun(
   { cache, noCache, registryCache, cacheFrom = [] }: BuildOptions,
   plans: readonly SolvePlan[],
-  { root }: Pick<Store, "root">,
+  { records }: { readonly records: Pick<Records, "isEmpty"> },
 ): Promise<boolean> {
   if (!plans.some(hasRun)) return false;
   if (cache === false || noCache === true) return true;
   if (registryCache !== undefined || cacheFrom.length > 0) return false;
-  return isAbsent(join(root, RECORDS));
+  return records.isEmpty();
 }
 
 /** In a stage that the target needs. */
@@ -28,13 +22,4 @@ function hasRun({ plan }: SolvePlan): boolean {
   return [...plan.stages.values()].some(({ stage }) =>
     stage.instructions.some(({ kind }) => kind === "RUN"),
   );
-}
-
-async function isAbsent(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return false;
-  } catch (error) {
-    return errnoOf(error) === "ENOENT";
-  }
 }

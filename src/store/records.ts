@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, stat, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { errnoOf, TsbuildError } from "../errors.js";
 import { storeFailure } from "./failure.js";
@@ -42,6 +42,14 @@ export function createRecords(directory: string, stagingPath: (suffix: string) =
         await rename(temporary, path);
       } catch (error) {
         throw storeFailure("keep a record", path, error);
+      }
+    },
+    async isEmpty() {
+      try {
+        await stat(directory);
+        return false;
+      } catch (error) {
+        return errnoOf(error) === "ENOENT";
       }
     },
   };

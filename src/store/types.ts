@@ -36,6 +36,8 @@ export interface Records {
   find(key: string): Promise<unknown>;
   /** Replaces what was there. @throws TsbuildError STORE_FAILED */
   put(key: string, value: unknown): Promise<void>;
+  /** Whether there never was one. Where that cannot be told there may be some. */
+  isEmpty(): Promise<boolean>;
 }
 
 /** What is known of the files of a context. A memory that may be lost. */

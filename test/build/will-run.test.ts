@@ -1,10 +1,9 @@
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { BuildOptions } from "../../src/build/options.js";
 import { willRun } from "../../src/build/will-run.js";
 import { solveOptions } from "../../src/build/solve-options.js";
 import { parseDockerfile, planStages } from "../../src/dockerfile/index.js";
+import { openStore } from "../../src/store/index.js";
 import { tempDir } from "../support/tools.js";
 
 const RUNS = "FROM scratch AS base\nRUN true\nFROM base\nENV a=b\n";
@@ -18,7 +17,8 @@ interface Asked {
 
 async function foreseen({ text = RUNS, options = {}, records = false }: Asked): Promise<boolean> {
   await using dir = await tempDir();
-  if (records) await mkdir(join(dir.path, "records"));
+  await using store = await openStore(dir.path, new AbortController().signal);
+  if (records) await store.records.put("0".repeat(64), {});
   const all: BuildOptions = { context: dir.path, ...options };
   const [solving] = await solveOptions(all);
   if (solving === undefined) throw new Error("no platform to build for");
@@ -29,7 +29,7 @@ async function foreseen({ text = RUNS, options = {}, records = false }: Asked): 
     targetPlatform,
     contexts: new Set(),
   });
-  return await willRun(all, [{ plan, options: solving }], { root: dir.path });
+  return await willRun(all, [{ plan, options: solving }], store);
 }
 
 describe("that a command will run", () => {
