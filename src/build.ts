@@ -5,6 +5,7 @@ import type { BuildOptions, BuildResult } from "./build/options.js";
 import { runBuild } from "./build/run-build.js";
 import { runCheck } from "./build/run-check.js";
 import { runExplain } from "./build/run-explain.js";
+import { type BuildPlan, runPlan } from "./build/run-plan.js";
 import type { Diagnostic } from "./dockerfile/types.js";
 import type { ExplainedStep } from "./solver/cache/explained.js";
 import type { BuildEvent } from "./solver/events.js";
@@ -87,6 +88,16 @@ export async function explain(options: BuildOptions): Promise<readonly Explained
   const signal = options.signal ?? new AbortController().signal;
   try {
     return await runExplain(options, () => undefined, signal);
+  } catch (error) {
+    throw signal.aborted ? aborted(error) : asTsbuildError(error);
+  }
+}
+
+/** What a build would make, take from the cache, push and write. It does none of it. */
+export async function plan(options: BuildOptions): Promise<BuildPlan> {
+  const signal = options.signal ?? new AbortController().signal;
+  try {
+    return await runPlan(options, () => undefined, signal);
   } catch (error) {
     throw signal.aborted ? aborted(error) : asTsbuildError(error);
   }

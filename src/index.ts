@@ -1,4 +1,4 @@
-export { build, check, explain, start } from "./build.js";
+export { build, check, explain, plan, start } from "./build.js";
 export type { Build } from "./build.js";
 export { diagnose } from "./build/doctor.js";
 export type { Diagnosis, DoctorOptions } from "./build/doctor.js";
@@ -11,6 +11,7 @@ export type {
   Output,
   RegistryCache,
 } from "./build/options.js";
+export type { BuildPlan } from "./build/run-plan.js";
 export { checkStore } from "./build/store-check.js";
 export type { CheckedStore, CheckStoreOptions, StoreFault } from "./build/store-check.js";
 export type { StoreOptions } from "./build/store-open.js";

@@ -97,9 +97,10 @@ async function pushTo(
   }
 }
 
-type WrittenOutput = Exclude<Output, { type: "image" }>;
+export type WrittenOutput = Exclude<Output, { type: "image" }>;
 
-function outputsOf({ ociLayoutPath, tarPath, outputs = [] }: BuildOptions): WrittenOutput[] {
+/** What is written besides the files that tell of the result, in this order. */
+export function outputsOf({ ociLayoutPath, tarPath, outputs = [] }: BuildOptions): WrittenOutput[] {
   const own: WrittenOutput[] = [];
   if (ociLayoutPath !== undefined) own.push({ type: "oci", dest: ociLayoutPath, tar: false });
   if (tarPath !== undefined) own.push({ type: "docker", dest: tarPath });

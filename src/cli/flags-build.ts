@@ -132,6 +132,12 @@ export const BUILD_FLAGS = [
     help: "a further context, for FROM, COPY --from and --mount=from",
   },
   {
+    name: "dryrun",
+    type: "flag",
+    group: "Build",
+    help: "prints which steps the cache has, and what would be pushed and written; does nothing of it",
+  },
+  {
     name: "reproducible",
     type: "flag",
     group: "Build",

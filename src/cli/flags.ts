@@ -104,6 +104,3 @@ export const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
     "memory-swap",
   ].map((name) => [name, LIMIT_ITSELF] as const),
 ]);
-
-/** Kaniko's flags that are refused by name: each would change the result or the rights, and does not work yet. */
-export const NOT_YET: ReadonlySet<string> = new Set(["dryrun"]);

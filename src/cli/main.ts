@@ -26,6 +26,7 @@ async function main(argv: readonly string[]): Promise<number> {
     else if (flags.command === "check") return await check(flags);
     else if (flags.command === "doctor") return await doctor(flags);
     else if (flags.command === "explain") return await explain(flags);
+    else if (flags.one.get("dryrun") === "true") return await dryrun(flags);
     else if (flags.command === "build") await build(flags, verbosity);
     else return await tend(flags.command, flags);
     return 0;
@@ -47,6 +48,11 @@ async function doctor(flags: ParsedFlags): Promise<number> {
 async function explain(flags: ParsedFlags): Promise<number> {
   const { runExplain } = await import("./run-explain.js");
   return runExplain(flags, process.env, process.stdout, stopSignal());
+}
+
+async function dryrun(flags: ParsedFlags): Promise<number> {
+  const { runDryrun } = await import("./run-dryrun.js");
+  return runDryrun(flags, process.env, process.stdout, stopSignal());
 }
 
 /** What is done about the store. */

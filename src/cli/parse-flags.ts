@@ -1,7 +1,6 @@
 import {
   FLAGS,
   MEANINGLESS_SWITCHES,
-  NOT_YET,
   UNSUPPORTED,
   WITHOUT_MEANING,
   type FlagName,
@@ -98,12 +97,6 @@ function splitWord(word: string): { readonly name: string; readonly inline?: str
 function find(name: string, word: string): (typeof SPECS)[number] {
   const spec = SPECS.find((one) => one.name === name || one.aliases?.includes(name));
   if (spec !== undefined) return spec;
-  if (NOT_YET.has(name)) {
-    usage(
-      `--${name} is one of Kaniko's flags and is not supported yet`,
-      "leave it out if the build does not depend on it",
-    );
-  }
   const instead = UNSUPPORTED.get(name);
   if (instead !== undefined) usage(`--${name} is not supported`, instead);
   const near = nearest(name);

@@ -11,6 +11,8 @@ import type { StepCache } from "./step-cache.js";
 /** What a build would do with a step that makes a layer. */
 export interface ExplainedStep {
   readonly stage: string;
+  /** The stage's FROM as it is written. */
+  readonly from: string;
   /** The instruction as it is written. */
   readonly text: string;
   /** Of the Dockerfile, from 1. */
@@ -32,11 +34,14 @@ export async function explainSteps(ahead: ExplainInput): Promise<readonly Explai
   const seen = await lookAhead(ahead);
   const explained: ExplainedStep[] = [];
   for (const index of [...seen.needed].toSorted((a, b) => a - b)) {
-    const stage = stageName(ahead.input.plan, index);
+    const { plan } = ahead.input;
+    const stage = stageName(plan, index);
+    const from = plan.all[index]?.stage.from.text ?? "";
     for (const step of seen.steps(index)) {
       const { text, span } = step.instruction;
       const because = step.isCached ? [] : await reasons(index, step, ahead);
-      explained.push({ stage, text, line: locate(span).line, isCached: step.isCached, because });
+      const { line } = locate(span);
+      explained.push({ stage, from, text, line, isCached: step.isCached, because });
     }
   }
   return explained;
