@@ -25,9 +25,8 @@ export async function runPlan(
   const { pushed, byDigest } = destinationsOf(options);
   const { digestFile, iidFile, metadataFile } = options;
   const { imageNameWithDigestFile, imageNameTagWithDigestFile } = options;
-  const results = [
-    ...[metadataFile, iidFile, imageNameWithDigestFile, imageNameTagWithDigestFile, digestFile],
-  ].filter((path) => path !== undefined);
+  const files = [imageNameWithDigestFile, imageNameTagWithDigestFile, digestFile];
+  const results = [metadataFile, iidFile, ...files].filter((path) => path !== undefined);
   const explained = options.cache === false ? { ...options, cache: true, noCache: true } : options;
   return {
     steps: await runExplain(explained, emit, signal),
