@@ -5,7 +5,7 @@ import { hasSettledSince } from "../internal/settled.js";
 /** Words that tell one state of a file from the next. */
 export const STATE_WORDS = 16;
 /** Files after which it pays to load the faster call. */
-const MANY = 4096;
+const MANY = 2048;
 const WORD = 2 ** 32;
 const WORD_BITS = 32n;
 const BILLION = 1_000_000_000n;
@@ -51,12 +51,12 @@ export class FileStates {
 
 /** @param now when the look began, in milliseconds since the epoch */
 export function isStateSettled(words: Uint32Array, at: number, now: number): boolean {
-  for (const time of [at + MTIME, at + CTIME]) {
-    const high = (words[time + 1] ?? 0) | 0;
-    const seconds = high * WORD + (words[time] ?? 0);
-    if (!hasSettledSince(seconds, words[time + 2] ?? 0, now)) return false;
-  }
-  return true;
+  return isTimeSettled(words, at + MTIME, now) && isTimeSettled(words, at + CTIME, now);
+}
+
+function isTimeSettled(words: Uint32Array, at: number, now: number): boolean {
+  const high = (words[at + 1] ?? 0) | 0;
+  return hasSettledSince(high * WORD + (words[at] ?? 0), words[at + 2] ?? 0, now);
 }
 
 function noteStatx(from: Uint32Array, words: Uint32Array, at: number): void {

@@ -4,6 +4,7 @@ import { hash } from "node:crypto";
 const KEY_SIZE = 16;
 const DIGEST_SIZE = 32;
 export const RECORD_SIZE = KEY_SIZE + DIGEST_SIZE;
+const SHA256_DIGITS = 64;
 const PAGE_RECORDS = 4096;
 const FIRST_SLOTS = 1024;
 /** What is known of a record: it was asked for, or is new; it is good for this build only. */
@@ -58,9 +59,14 @@ export class DigestTable {
 
   /** Adds records of an earlier table; those that find no room are left out. */
   addRecords(records: Buffer): void {
-    for (let from = 0; from < records.length && !this.isFull; from += RECORD_SIZE) {
-      const at = this.#add(records.subarray(from, from + KEY_SIZE));
-      records.copy(this.#page(at), startOf(at) + KEY_SIZE, from + KEY_SIZE, from + RECORD_SIZE);
+    const end = Math.min(records.length, (this.#limit - this.#count) * RECORD_SIZE);
+    this.#makeSlots(this.#count + end / RECORD_SIZE);
+    for (let from = 0; from < end;) {
+      const first = this.#count;
+      const copied = records.copy(this.#lastPage(), startOf(first), from, end);
+      from += copied;
+      this.#count += copied / RECORD_SIZE;
+      for (let at = first; at < this.#count; at++) this.#enter(at);
     }
   }
 
@@ -111,17 +117,29 @@ export class DigestTable {
   }
 
   #add(key: Buffer): number {
-    const at = this.#count++;
-    if (at === this.#pages.length * PAGE_RECORDS) {
-      this.#pages.push(Buffer.allocUnsafeSlow(PAGE_RECORDS * RECORD_SIZE));
-    }
-    key.copy(this.#page(at), startOf(at), 0, KEY_SIZE);
-    if (this.#count * 2 > this.#slots.length) {
-      this.#slots = new Uint32Array(this.#slots.length * 2);
-      for (let old = 0; old < at; old++) this.#enter(old);
-    }
+    const at = this.#count;
+    this.#makeSlots(at + 1);
+    key.copy(this.#lastPage(), startOf(at), 0, KEY_SIZE);
+    this.#count += 1;
     this.#enter(at);
     return at;
+  }
+
+  /** The page that the next record goes to. */
+  #lastPage(): Buffer {
+    if (this.#count === this.#pages.length * PAGE_RECORDS) {
+      this.#pages.push(Buffer.allocUnsafeSlow(PAGE_RECORDS * RECORD_SIZE));
+    }
+    return this.#page(this.#count);
+  }
+
+  /** As many slots as so many records need. */
+  #makeSlots(records: number): void {
+    let count = this.#slots.length;
+    while (count < records * 2) count *= 2;
+    if (count === this.#slots.length) return;
+    this.#slots = new Uint32Array(count);
+    for (let at = 0; at < this.#count; at++) this.#enter(at);
   }
 
   #enter(at: number): void {
@@ -151,7 +169,12 @@ export class DigestTable {
   }
 }
 
+/** What is a sha256 already stands for itself. */
 function keyOf(text: string): Buffer {
+  if (text.length === SHA256_DIGITS) {
+    const bytes = Buffer.from(text, "hex");
+    if (bytes.length * 2 === SHA256_DIGITS) return bytes;
+  }
   return hash("sha256", text, "buffer");
 }
 

@@ -73,7 +73,7 @@ test("the faster call is there, and loaded only for many files", () => {
     return loadStatx();
   });
   const words = new Uint32Array(STATE_WORDS);
-  for (let i = 0; i < 4_000; i++) states.look(root, words, 0);
+  for (let i = 0; i < 2_000; i++) states.look(root, words, 0);
   expect(loads).toBe(0);
   for (let i = 0; i < 1_000; i++) states.look(root, words, 0);
   expect(loads).toBe(1);
