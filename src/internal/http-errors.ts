@@ -6,6 +6,8 @@ export type NetworkFault =
   | "refused"
   | "dns"
   | "certificate"
+  /** The server asks for one of ours, or does not take the one that it was shown. */
+  | "client-certificate"
   | "tls"
   | "timeout"
   | "broken"
@@ -28,6 +30,10 @@ export function proxyErrorOf(error: unknown): unknown {
 
 const CERTIFICATE_CODES =
   /^(?:CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_CERT_|HOSTNAME_MISMATCH|INVALID_CA|CRL_)/;
+
+/** Alerts of the other end: what it says of certificates it says of ours. */
+const CLIENT_CERTIFICATE_CODES =
+  /^ERR_SSL_(?:TLSV13_ALERT_CERTIFICATE_REQUIRED|TLSV1_ALERT_UNKNOWN_CA|(?:SSLV3|TLSV1)_ALERT_(?:BAD_|NO_|UNSUPPORTED_)?CERTIFICATE(?:_REVOKED|_EXPIRED|_UNKNOWN)?)$/;
 
 /** `thread:error:code:library:function:reason:file:line:`, of which people need two. */
 const OPENSSL = /^[0-9A-F]+:error:[0-9A-F]+:([^:]*):[^:]*:([^:]*):[\s\S]*$/;
@@ -56,6 +62,7 @@ export function networkFault(error: unknown): NetworkFault {
   if (error instanceof ProxyError) return "proxy";
   const code = errnoOf(error) ?? "";
   if (CERTIFICATE_CODES.test(code)) return "certificate";
+  if (CLIENT_CERTIFICATE_CODES.test(code)) return "client-certificate";
   if (code.startsWith("ERR_SSL_") || code.startsWith("ERR_TLS_")) return "tls";
   const known = FAULTS[code];
   if (known !== undefined) return known;

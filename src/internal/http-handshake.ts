@@ -10,10 +10,10 @@ export interface HandshakeOptions {
 }
 
 /**
- * Resolves when the server at an https URL speaks TLS. Nothing is sent and no certificate is looked at, so no authority
+ * Resolves with `true` when the server at an https URL speaks TLS. Nothing is sent and no certificate is looked at, so no authority
  * need be read, which takes longer than a build's start. @throws what the network gave, or the signal's reason
  */
-export function shakeHands(url: URL, options: HandshakeOptions): Promise<void> {
+export function shakeHands(url: URL, options: HandshakeOptions): Promise<true> {
   const { client, attemptMs, signal } = options;
   signal.throwIfAborted();
   const host = url.hostname.replace(/^\[|\]$/g, "");
@@ -28,7 +28,7 @@ export function shakeHands(url: URL, options: HandshakeOptions): Promise<void> {
     autoSelectFamilyAttemptTimeout: attemptMs,
   };
   const socket = connect(to);
-  return new Promise<void>((resolve, reject) => {
+  return new Promise((resolve, reject) => {
     const onAbort = (): void => end(() => reject(signal.reason as Error));
     const end = (settle: () => void): void => {
       signal.removeEventListener("abort", onAbort);
@@ -38,7 +38,7 @@ export function shakeHands(url: URL, options: HandshakeOptions): Promise<void> {
     };
     signal.addEventListener("abort", onAbort, { once: true });
     socket
-      .once("secureConnect", () => end(resolve))
+      .once("secureConnect", () => end(() => resolve(true)))
       .once("error", (error) => end(() => reject(error)));
   });
 }

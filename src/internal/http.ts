@@ -60,8 +60,8 @@ export interface HttpResponse {
 export interface HttpClient extends AsyncDisposable {
   /** Resolves once the headers are there, whatever the status. Never retries. @throws what the network gave */
   request(url: URL, request: HttpRequest): Promise<HttpResponse>;
-  /** Resolves unless the server is known not to speak TLS: behind a proxy nobody can tell. @throws what the network gave */
-  shakeHands(url: URL, trust: HttpTrust, signal: AbortSignal): Promise<void>;
+  /** Whether the server speaks TLS: behind a proxy nobody can tell, and it is `undefined`. @throws what the network gave */
+  shakeHands(url: URL, trust: HttpTrust, signal: AbortSignal): Promise<true | undefined>;
   /** Certificates that were named but could not be used, for the message of a failed verification. */
   certificateProblems(): Promise<readonly string[]>;
 }
@@ -129,10 +129,10 @@ class PooledClient implements HttpClient {
     }
   }
 
-  async shakeHands(url: URL, trust: HttpTrust, signal: AbortSignal): Promise<void> {
-    if (this.#proxy(url) !== undefined) return;
+  async shakeHands(url: URL, trust: HttpTrust, signal: AbortSignal): Promise<true | undefined> {
+    if (this.#proxy(url) !== undefined) return undefined;
     const client = trust.client && (await readClient(trust.client));
-    await shakeHands(url, { client, attemptMs: ADDRESS_ATTEMPT_MS, signal });
+    return shakeHands(url, { client, attemptMs: ADDRESS_ATTEMPT_MS, signal });
   }
 
   async certificateProblems(): Promise<readonly string[]> {

@@ -188,6 +188,8 @@ function networkHint(
       const also = problems.length === 0 ? "" : ` (${problems.join("; ")})`;
       return `name the authority's certificate with --registry-certificate=${registry}=FILE, SSL_CERT_FILE or SSL_CERT_DIR${also}, or pass --skip-tls-verify-registry=${registry} (or --skip-tls-verify) to accept any`;
     }
+    case "client-certificate":
+      return `the registry lets in who shows a certificate that it knows: pass --registry-client-cert=${registry}=CERT,KEY`;
     case "tls":
       return `if the registry speaks plain HTTP, pass --insecure-registry=${registry}`;
     case "refused":
@@ -200,6 +202,10 @@ function networkHint(
     case "proxy":
       return "check HTTP_PROXY and HTTPS_PROXY, or except the registry with NO_PROXY";
     case "broken":
+      // What TLS 1.3 tells a client without a certificate comes after its handshake, and is lost.
+      return /other side closed/.test(networkMessage(error))
+        ? `the registry ended the connection; if it asks for a client's certificate, pass --registry-client-cert=${registry}=CERT,KEY`
+        : undefined;
     case "other":
       return undefined;
   }

@@ -216,17 +216,20 @@ export class Transport {
     const secure = new URL(`https://${endpoint.host}`);
     if (!endpoint.plainAllowed) return secure;
     return coalesce(this.#bases, endpoint.host, signal, async () => {
+      let isTls: true | undefined;
       try {
         const soon = AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]);
         // Mostly nobody speaks TLS there: then this is quick, and the rest of what TLS takes is not even loaded.
-        await this.http.shakeHands(secure, endpoint.trust, soon);
+        isTls = await this.http.shakeHands(secure, endpoint.trust, soon);
         await this.#ping(endpoint, secure, soon);
         return secure;
       } catch (error) {
         signal.throwIfAborted();
         const fault = networkFault(error);
-        // It does speak TLS; the request itself will say what is wrong with its certificate.
-        if (fault === "certificate") return secure;
+        // It does speak TLS; the request itself will say what is wrong with its certificate, or with ours.
+        if (fault === "certificate" || fault === "client-certificate") return secure;
+        // Without a port in its name, plain HTTP is another port, and another server maybe.
+        if (isTls === true && /:\d+$/.test(endpoint.host)) return secure;
         const plain = new URL(`http://${endpoint.host}`);
         // Something answered, and not in TLS: nothing more is learnt by asking.
         if (fault !== "tls") await this.#ping(endpoint, plain, signal);

@@ -108,9 +108,17 @@ describe("a client's certificate", () => {
       registryClientCertificates: { [own.host]: client },
     });
     await elsewhere.checkPush(at(own.host, "app:1"), call());
-    await expect(elsewhere.checkPush(at(mutual.host, "app:1"), call())).rejects.toMatchObject({
-      code: "REGISTRY_UNAVAILABLE",
+    const hint = expect.stringContaining(`--registry-client-cert=${mutual.host}=CERT,KEY`);
+    const refused = { code: "REGISTRY_UNAVAILABLE", hint };
+    await expect(elsewhere.checkPush(at(mutual.host, "app:1"), call())).rejects.toMatchObject(
+      refused,
+    );
+    const stranger = await (await makeAuthority(join(root, "others"))).issue("eve", "DNS:eve");
+    await using wrong = registryOf({
+      registryCertificates,
+      registryClientCertificates: { [mutual.host]: stranger },
     });
+    await expect(wrong.checkPush(at(mutual.host, "app:1"), call())).rejects.toMatchObject(refused);
   });
 });
 
