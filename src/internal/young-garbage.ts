@@ -12,7 +12,7 @@ const WORTH_COLLECTING = 4 * 1024 * 1024;
  * young objects are collected twice counts as old, and where each entry of an archive leaves small objects that is
  * soon: V8 waits for 64 MiB of those. A whole collection takes as long as it takes to inflate some mebibytes.
  */
-const WORTH_ALL = 12 * 1024 * 1024;
+const WORTH_ALL = 8 * 1024 * 1024;
 
 /** What V8 has to do with it, in this thread. */
 export interface Collector {

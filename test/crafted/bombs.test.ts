@@ -16,6 +16,10 @@ const ZEROS = FULL ? 10 * GB : GB;
 const ENTRIES = FULL ? 1_000_000 : 200_000;
 /** MiB, of the largest process. A million entries through ADD take 151. */
 const LIMIT = FULL ? 160 : 150;
+/** Two of them are indexed at a time. */
+const LAYER = FULL ? 300_000 : 100_000;
+/** MiB. It takes 110. */
+const LAYERS_LIMIT = 135;
 const TIMEOUT = FULL ? 1_800_000 : 600_000;
 
 const LACKS = [lacksRoot(), lacksUsers(), lacksTools("busybox", "unshare", "mount"), lacksBuild()];
@@ -76,6 +80,18 @@ describeUnless(LACKS, "bombs", () => {
     });
     const flags = ["--build-context", `many=oci-layout://${base}`];
     expect(await measured(context, flags)).toBeLessThan(LIMIT);
+  });
+
+  test(`${3 * LAYER} entries in the layers of a base`, { timeout: TIMEOUT }, async () => {
+    const base = join(place.path, "bases", "layers");
+    // Of what is in files, buffers come and go while entries are looked at.
+    const layers = ["a", "b", "c"].map((top) => entryBomb(LAYER, { top, data: "x".repeat(400) }));
+    await writeBombLayout(base, ...layers);
+    const context = await place.context("layers-base", {
+      Dockerfile: "FROM layers\nRUN echo > /new\n",
+    });
+    const flags = ["--build-context", `layers=oci-layout://${base}`];
+    expect(await measured(context, flags)).toBeLessThan(LAYERS_LIMIT);
   });
 
   test.each<Driver>(["root, overlay", "root, plain"])(

@@ -33,14 +33,14 @@ export function bombSize(size: number): number {
   return Math.ceil(size / PIECE) * PIECE;
 }
 
-/** `count` empty files, a thousand in each directory, each with a name of 20 bytes. */
-export function entryBomb(count: number): Bomb {
+/** `count` files, a thousand in each directory, each with a name of 20 bytes; empty ones, unless `data` says what is in all of them. */
+export function entryBomb(count: number, { top = "many", data = "" } = {}): Bomb {
   const parts: { part: Buffer; times: number }[] = [];
   for (let start = 0; start < count; start += 1_000) {
-    const directory = `many/${String(start / 1_000).padStart(6, "0")}`;
+    const directory = `${top}/${String(start / 1_000).padStart(6, "0")}`;
     const entries = [bytesOf({ name: `${directory}/`, flag: "5", mode: 0o755 })];
     for (let i = start; i < Math.min(count, start + 1_000); i++) {
-      entries.push(bytesOf({ name: `${directory}/file-${String(i).padStart(15, "0")}` }));
+      entries.push(bytesOf({ name: `${directory}/file-${String(i).padStart(15, "0")}`, data }));
     }
     parts.push({ part: gzipSync(Buffer.concat(entries), { level: 1 }), times: 1 });
   }
@@ -54,8 +54,8 @@ export async function writeBomb(path: string, bomb: Bomb): Promise<void> {
   }
 }
 
-/** An OCI layout of busybox and the bomb upon it. */
-export async function writeBombLayout(dir: string, bomb: Bomb): Promise<void> {
+/** An OCI layout of busybox and the bombs upon it, a layer each. */
+export async function writeBombLayout(dir: string, ...bombs: readonly Bomb[]): Promise<void> {
   const blobs = join(dir, "blobs", "sha256");
   await mkdir(blobs, { recursive: true });
   const put = async (mediaType: string, data: Buffer) => {
@@ -65,7 +65,31 @@ export async function writeBombLayout(dir: string, bomb: Bomb): Promise<void> {
   };
   const tar = await busyboxTar();
   const layer = "application/vnd.oci.image.layer.v1.tar+gzip";
-  const first = await put(layer, gzipSync(tar, { level: 1 }));
+  const layers = [await put(layer, gzipSync(tar, { level: 1 }))];
+  const diffIds = [createHash("sha256").update(tar).digest("hex")];
+  for (const bomb of bombs) {
+    const { packed, plain, size } = measureBomb(bomb);
+    await writeBomb(join(blobs, packed), bomb);
+    layers.push({ mediaType: layer, digest: `sha256:${packed}`, size });
+    diffIds.push(plain);
+  }
+  const config = await put(
+    "application/vnd.oci.image.config.v1+json",
+    json({
+      architecture: hostArchitecture(),
+      os: "linux",
+      config: { Env: ["PATH=/bin:/usr/bin"] },
+      rootfs: { type: "layers", diff_ids: diffIds.map((id) => `sha256:${id}`) },
+    }),
+  );
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  const manifest = await put(mediaType, json({ schemaVersion: 2, mediaType, config, layers }));
+  await writeFile(join(dir, "index.json"), json({ schemaVersion: 2, manifests: [manifest] }));
+  await writeFile(join(dir, "oci-layout"), json({ imageLayoutVersion: "1.0.0" }));
+}
+
+/** The digests of its bytes and of what they become, in hex, and how many the former are. */
+function measureBomb(bomb: Bomb): { packed: string; plain: string; size: number } {
   const packed = createHash("sha256");
   const plain = createHash("sha256");
   let size = 0;
@@ -77,23 +101,7 @@ export async function writeBombLayout(dir: string, bomb: Bomb): Promise<void> {
       size += part.length;
     }
   }
-  const hex = packed.digest("hex");
-  await writeBomb(join(blobs, hex), bomb);
-  const diffIds = [createHash("sha256").update(tar).digest("hex"), plain.digest("hex")];
-  const config = await put(
-    "application/vnd.oci.image.config.v1+json",
-    json({
-      architecture: hostArchitecture(),
-      os: "linux",
-      config: { Env: ["PATH=/bin:/usr/bin"] },
-      rootfs: { type: "layers", diff_ids: diffIds.map((id) => `sha256:${id}`) },
-    }),
-  );
-  const mediaType = "application/vnd.oci.image.manifest.v1+json";
-  const layers = [first, { mediaType: layer, digest: `sha256:${hex}`, size }];
-  const manifest = await put(mediaType, json({ schemaVersion: 2, mediaType, config, layers }));
-  await writeFile(join(dir, "index.json"), json({ schemaVersion: 2, manifests: [manifest] }));
-  await writeFile(join(dir, "oci-layout"), json({ imageLayoutVersion: "1.0.0" }));
+  return { packed: packed.digest("hex"), plain: plain.digest("hex"), size };
 }
 
 function json(value: unknown): Buffer {
