@@ -48,7 +48,7 @@ const CHOSEN = process.env["TSBUILD_TEST_PODS"] === "all" ? CONTEXT_NAMES : ALWA
 const EXECUTOR = "localhost/tsbuild-test/executor:latest";
 /** The first run makes a Debian, an image and a store for podman; later ones take a second. */
 const SETUP_MS = 600_000;
-const BUILD_MS = 180_000;
+const BUILD_MS = 300_000;
 const ACCOUNT = { username: "pod", password: "pod: s3cret" };
 const TOOLS = ["docker-registry", "htpasswd", "openssl", "skopeo", "mmdebstrap", "dpkg-deb"];
 

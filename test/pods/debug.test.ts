@@ -16,7 +16,7 @@ import { describeUnless, expectCode } from "../support/tools-suite.js";
 
 const IMAGE = "localhost/tsbuild-test/debug:latest";
 const SETUP_MS = 600_000;
-const BUILD_MS = 180_000;
+const BUILD_MS = 300_000;
 
 /** How GitLab's runner finds the shell of a job, for each of the job's scripts anew. */
 const RUNNER = `if [ -x /usr/local/bin/bash ]; then

@@ -35,7 +35,7 @@ const ALWAYS: readonly ContextName[] = ["default", "runtime-default", "restricte
 const CHOSEN = process.env["TSBUILD_TEST_PODS"] === "all" ? CONTEXT_NAMES : ALWAYS;
 const EXECUTOR = "localhost/tsbuild-test/executor:latest";
 const SETUP_MS = 600_000;
-const TEST_MS = 120_000;
+const TEST_MS = 300_000;
 
 const lacks = [lacksPods(), lacksTools("mmdebstrap"), lacksBuild()];
 describeUnless(lacks, "the driver of the executor image in a Pod", () => {

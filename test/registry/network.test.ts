@@ -244,7 +244,7 @@ test("a process that disposes of its client ends at once, and loads undici only 
     logLevel: "error",
   });
   try {
-    const { stdout } = await promisify(execFile)(process.execPath, [outfile], { timeout: 20_000 });
+    const { stdout } = await promisify(execFile)(process.execPath, [outfile], { timeout: 120_000 });
     const seen: unknown = JSON.parse(stdout);
     // That it ends at all is the point: an idle connection would keep it for seconds.
     expect(seen).toEqual({ before: false, after: true });
