@@ -1,4 +1,4 @@
-import { setFlagsFromString } from "node:v8";
+import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
 /**
@@ -12,13 +12,13 @@ const WORTH_COLLECTING = 4 * 1024 * 1024;
  * young objects are collected twice counts as old, and where each entry of an archive leaves small objects that is
  * soon: V8 waits for 64 MiB of those. A whole collection takes as long as it takes to inflate some mebibytes.
  */
-const WORTH_ALL = 8 * 1024 * 1024;
+const WORTH_ALL = 10 * 1024 * 1024;
 
 /** What V8 has to do with it, in this thread. */
 export interface Collector {
   young(): void;
   all(): void;
-  /** Bytes of buffers, dead ones included. */
+  /** Bytes of buffers, dead ones included, and of the little else that V8 knows of outside of its heap. */
   buffers(): number;
 }
 
@@ -58,7 +58,8 @@ function ownCollector(): Collector {
   return {
     young: () => void collect()({ type: "minor" }),
     all: () => void collect()(),
-    buffers: () => process.memoryUsage().arrayBuffers,
+    // What else tells of buffers reads /proc first, which a thread inside a root does not have.
+    buffers: () => getHeapStatistics().external_memory,
   };
 }
 
