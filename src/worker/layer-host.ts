@@ -62,7 +62,7 @@ export function createLayerHost(options: LayerHostOptions): LayerHost {
       if (options.driver === "proot" || options.driver === "in-place") return undefined;
       const target = sealTarget(tools, sealing);
       const job = { directory, probe: tools.stagingPath(".probe"), restored: [], target };
-      const sealed = await threads.run("seal-scan", job, signal);
+      const sealed = await threads.run("seal-scan", job, signal, { hashBeside: "when much" });
       return sealedFiles(sealed.layer, target);
     },
     async removeTree(path, signal) {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { errnoOf, messageOf } from "../errors.js";
+import { HASHING_IN_PLACE } from "../internal/hashing.js";
 import { type TarHeader, tarHeader, TRAILER } from "../layer/index.js";
 import { diffIdFromHex } from "../oci/digest.js";
 import type { FileCalls } from "./linux/files.js";
@@ -92,7 +93,7 @@ async function makeSample(kept: string, files: FileCalls): Promise<void> {
   const indexFile = `${kept}/index`;
   const { signal } = new AbortController();
   const layer = { diffId, path: blob, compression: "none" } as const;
-  await copyTar({ kind: "copy", layer, indexFile }, signal);
+  await copyTar({ kind: "copy", layer, indexFile }, HASHING_IN_PLACE, signal);
   const image = { indexFile, imageFile: `${kept}/${IMAGE}`, tarSize: tar.length, name: "probe" };
   const made = await makeImage(files, { ...image, kind: "image", paths: [], lowers: [] }, signal);
   if (made.refused !== undefined) throw new Error(made.refused);

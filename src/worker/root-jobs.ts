@@ -1,5 +1,5 @@
 import type { SealedLayer, UnpackResult } from "../layer/types.js";
-import type { HashRing } from "./root-hash.js";
+import type { HashingOrder } from "./root-hash.js";
 import type {
   ConfinedScan,
   ConfinedScanJob,
@@ -38,8 +38,6 @@ export interface UnpackJob extends RootPlace {
   readonly indexFile: string;
   readonly singleId: boolean;
   readonly idMap: string;
-  /** Absent: the thread that unpacks hashes as well. */
-  readonly hashRing?: HashRing;
 }
 export interface Unpacked extends UnpackResult {
   readonly skipped: readonly string[];
@@ -126,11 +124,19 @@ export type RootResult = RootJobs[keyof RootJobs]["result"];
 
 /** To the thread. It does one job at a time. */
 export type RootRequest =
-  { readonly type: "job"; readonly job: RootJob } | { readonly type: "abort" };
+  | {
+      readonly type: "job";
+      readonly job: RootJob;
+      /** Absent: in place. */
+      readonly hashing?: HashingOrder;
+    }
+  | { readonly type: "abort" };
 
 /** From the thread. */
 export type RootReply =
   | { readonly type: "ready" }
+  /** The job has much to hash: it waits for the other side of its ring. */
+  | { readonly type: "hash" }
   | { readonly type: "done"; readonly result: RootResult }
   | { readonly type: "failed"; readonly error: RootFailure };
 

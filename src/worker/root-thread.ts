@@ -1,6 +1,9 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { errnoOf, messageOf } from "../errors.js";
-import { serveHash, type HashOrder } from "./root-hash.js";
+import { serveHashRing } from "../internal/hash-ring.js";
+import type { HashOrder } from "../internal/hash-threads.js";
+import { HASHING_IN_PLACE } from "../internal/hashing.js";
+import { hashingOver } from "./root-hash.js";
 import type { RootFailure, RootReply, RootRequest } from "./root-jobs.js";
 
 /** The thread that goes into roots: one job at a time, until the process that started it ends it. */
@@ -18,7 +21,10 @@ async function serve(port: NonNullable<typeof parentPort>): Promise<void> {
         return;
       }
       abort = new AbortController();
-      work(request.job, abort.signal).then(
+      const { job, hashing: over } = request;
+      const ask = (): void => reply({ type: "hash" });
+      const hashing = over === undefined ? HASHING_IN_PLACE : hashingOver(over, ask);
+      work(job, hashing, abort.signal).then(
         ({ result, transfer }) => reply({ type: "done", result }, transfer),
         (error: unknown) => reply({ type: "failed", error: failureOf(error) }),
       );
@@ -49,5 +55,5 @@ function hintOf(error: unknown): string | undefined {
 
 // An entry file: starting it is what it is for. Nobody imports it.
 const order = workerData as HashOrder | null | undefined;
-if (order !== null && order !== undefined) serveHash(order.hashRing);
+if (order !== null && order !== undefined) serveHashRing(order.hashRing);
 else if (parentPort !== null) void serve(parentPort);

@@ -3,7 +3,7 @@ import { Worker } from "node:worker_threads";
 import { ERROR_CODES, type ErrorCode, TsbuildError } from "../errors.js";
 import { entryCommand, entryPath } from "../internal/entry.js";
 import { addonArguments } from "./linux/libc.js";
-import { startHashThread } from "./root-hash.js";
+import { HashBeside } from "./root-hash.js";
 import type { RootFailure, RootJobs, RootReply, RootRequest } from "./root-jobs.js";
 
 const ENTRY = "worker/root-thread.cjs";
@@ -20,8 +20,8 @@ const HEAP = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 2 };
 export interface RunOptions {
   /** Buffers of the job that move instead of being copied. */
   readonly transfer?: readonly ArrayBuffer[];
-  /** Hash what is unpacked in a second thread. */
-  readonly hashBeside?: boolean;
+  /** Hash in a second thread: there is much, or there may be. Absent: in place. */
+  readonly hashBeside?: "at once" | "when much";
 }
 
 /** Threads that do jobs inside roots, started when needed, a few at a time. */
@@ -73,7 +73,7 @@ class Threads implements RootThreads {
     kind: K,
     job: Omit<RootJobs[K]["job"], "kind">,
     signal: AbortSignal,
-    { transfer = [], hashBeside = false }: RunOptions = {},
+    { transfer = [], hashBeside }: RunOptions = {},
   ): Promise<RootJobs[K]["result"]> {
     await this.#turn();
     try {
@@ -84,10 +84,12 @@ class Threads implements RootThreads {
         this.#idle.push(thread);
         throw abortError(kind, signal);
       }
-      await using hash = hashBeside ? startHashThread(this.#file) : undefined;
-      const beside = hash === undefined ? {} : { hashRing: hash.ring };
-      const request = { type: "job", job: { ...job, kind, ...beside } } as RootRequest;
-      const reply = await converse(thread, request, transfer, signal);
+      await using hash = hashBeside === undefined ? undefined : new HashBeside(this.#file);
+      if (hashBeside === "at once") hash?.start();
+      const hashing = hash === undefined ? {} : { hashing: hash.order };
+      const request = { type: "job", job: { ...job, kind }, ...hashing } as RootRequest;
+      const onHash = (): void => hash?.start();
+      const reply = await converse(thread, request, { transfer, signal, onHash });
       if (reply.type === "lost") await this.#end(thread);
       else this.#idle.push(thread);
       if (reply.type === "done") return reply.result as RootJobs[K]["result"];
@@ -156,18 +158,24 @@ type Answer =
   | { readonly type: "failed"; readonly error: Error }
   | { readonly type: "lost"; readonly error: Error };
 
+interface Conversation {
+  readonly transfer: readonly ArrayBuffer[];
+  readonly signal: AbortSignal;
+  /** The job asks for the thread that hashes. */
+  readonly onHash: () => void;
+}
+
 async function converse(
   thread: Worker,
   request: RootRequest,
-  transfer: readonly ArrayBuffer[],
-  signal: AbortSignal,
+  { transfer, signal, onHash }: Conversation,
 ): Promise<Answer> {
   let grace: NodeJS.Timeout | undefined;
   const abort = (): void => {
     thread.postMessage({ type: "abort" } satisfies RootRequest);
     grace = setTimeout(() => void thread.terminate(), ABORT_GRACE_MS);
   };
-  const { promise, settle } = firstReply(thread);
+  const { promise, settle } = firstReply(thread, onHash);
   thread.ref();
   signal.addEventListener("abort", abort, { once: true });
   try {
@@ -190,16 +198,24 @@ async function converse(
   }
 }
 
-/** The next thing that the thread says, or its end. */
-function firstReply(thread: Worker): {
-  readonly promise: Promise<RootReply | { readonly type: "ended"; readonly error: unknown }>;
+type Reply = Exclude<RootReply, { readonly type: "hash" }>;
+
+/** The next thing that the thread says for good, or its end. */
+function firstReply(
+  thread: Worker,
+  onHash?: () => void,
+): {
+  readonly promise: Promise<Reply | { readonly type: "ended"; readonly error: unknown }>;
   readonly settle: () => void;
 } {
   let settle = (): void => undefined;
-  const promise = new Promise<RootReply | { readonly type: "ended"; readonly error: unknown }>(
+  const promise = new Promise<Reply | { readonly type: "ended"; readonly error: unknown }>(
     (resolve) => {
       let failure: unknown;
-      const onMessage = (reply: RootReply): void => resolve(reply);
+      const onMessage = (reply: RootReply): void => {
+        if (reply.type === "hash") onHash?.();
+        else resolve(reply);
+      };
       const onError = (error: unknown): void => {
         failure = error;
       };

@@ -18,7 +18,7 @@ import type {
   Unpacked,
   UnpackJob,
 } from "./root-jobs.js";
-import { hashInto } from "./root-hash.js";
+import type { Hashing } from "../internal/hashing.js";
 import { removeTreeSync, unlockTree } from "./root-remove.js";
 import { type FileCalls, openFileCalls } from "./linux/files.js";
 import { loadLibc } from "./linux/libc.js";
@@ -50,22 +50,23 @@ export interface WorkResult {
 
 interface Place extends ConfinedPlace {
   readonly door: RootDoor;
+  readonly hashing: Hashing;
 }
 
 /** What the thread does with a job. It is outside of every root before and after each. */
 export function openRootWork(
   addon?: string,
-): (job: RootJob, signal: AbortSignal) => Promise<WorkResult> {
+): (job: RootJob, hashing: Hashing, signal: AbortSignal) => Promise<WorkResult> {
   const libc = loadLibc(addon);
   const door = openRootDoor({
     process: openProcessCalls(libc),
     mounts: openMountCalls(libc),
     place: openPlaceCalls(libc),
   });
-  const place: Place = { calls: openFileCalls(libc), place: openPlaceCalls(libc), door };
-  return async (job, signal) => {
+  const place = { calls: openFileCalls(libc), place: openPlaceCalls(libc), door };
+  return async (job, hashing, signal) => {
     try {
-      return await work(place, job, signal);
+      return await work({ ...place, hashing }, job, signal);
     } finally {
       place.door.leave();
     }
@@ -100,7 +101,7 @@ async function work(place: Place, job: RootJob, signal: AbortSignal): Promise<Wo
       return { result: sealed, transfer: transferOf(sealed.after) };
     }
     case "copy":
-      return still(await copyTar(job, signal));
+      return still(await copyTar(job, place.hashing, signal));
     case "image":
       return still(await makeImage(place.calls, job, signal));
     case "remove":
@@ -130,11 +131,12 @@ function still(result: RootResult): WorkResult {
 }
 
 async function unpack(
-  { calls, door }: Place,
+  { calls, door, hashing }: Place,
   job: UnpackJob,
   signal: AbortSignal,
 ): Promise<Unpacked> {
-  const { layer, form, indexFile, hashRing } = job;
+  const { layer, form, indexFile } = job;
+  using hash = hashing.sha256();
   using rootFs = openPlaceFs(calls, job);
   using blob = openBlob(layer);
   const unpacked = await unpackLayer(
@@ -144,7 +146,7 @@ async function unpack(
       compression: layer.compression,
       diffId: layer.diffId,
       index: indexFile,
-      ...(hashRing === undefined ? {} : { hash: hashInto(hashRing) }),
+      hash,
       whiteouts: form === "lower" ? "overlay" : "apply",
       place: job.directory,
       signal,
@@ -176,7 +178,7 @@ function imply({ calls, door }: Place, job: ImplyJob): void {
 }
 
 async function sealUpper(
-  { calls, door }: Place,
+  { calls, door, hashing }: Place,
   job: SealUpperJob,
   signal: AbortSignal,
 ): Promise<SealedUpper> {
@@ -214,7 +216,7 @@ async function sealUpper(
       door.leave();
     }
   };
-  const layer = await seal(counted(), target, signal);
+  const layer = await seal(counted(), target, { hashing, signal });
   return { layer, changes, describesRoot };
 }
 
@@ -243,7 +245,7 @@ async function sealScan(place: Place, job: SealScanJob, signal: AbortSignal): Pr
       door.leave();
     }
   };
-  const layer = await seal(entering(), target, signal);
+  const layer = await seal(entering(), target, { hashing: place.hashing, signal });
   // Clamping times moved ctimes: then the comparison's own records are no longer the truth.
   if (clamp !== undefined)
     return { layer, after: scanRoot(place, { ...job, kind: "scan" }, signal) };
@@ -258,9 +260,9 @@ function keepOf({ keep }: RootPlace): Keep | undefined {
 function seal(
   changes: Iterable<Change>,
   { options, blobFile, indexFile }: SealTarget,
-  signal: AbortSignal,
+  along: { readonly hashing: Hashing; readonly signal: AbortSignal },
 ): Promise<SealedLayer> {
-  return packLayer(changes, { ...options, blobPath: blobFile, indexPath: indexFile, signal });
+  return packLayer(changes, { ...options, ...along, blobPath: blobFile, indexPath: indexFile });
 }
 
 /** Enters with the first call: whoever unpacks opens the blob and the index, which are outside, before that. */

@@ -1,38 +1,50 @@
 import { createHash, randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { hashInto, startHashThread } from "../../src/worker/root-hash.js";
+import { HashBeside, hashingOver } from "../../src/worker/root-hash.js";
 import { type Bundle, bundleForChildren } from "./snapshot-bundle.js";
 
+const CONTENT = randomBytes(6_000_000);
+const DIGEST = createHash("sha256").update(CONTENT).digest("hex");
 let bundle: Bundle;
 beforeAll(async () => {
   bundle = await bundleForChildren();
 });
 afterAll(() => bundle[Symbol.dispose]());
 
-test("a thread hashes what another writes, whatever the chunks are", async () => {
-  const content = randomBytes(5_000_000);
-  for (const sizes of [[content.length], [1, 511, 262_144, 99_991], [65_536], [3_000_000, 1]]) {
-    await using thread = startHashThread(bundle.threadFile);
-    const hash = hashInto(thread.ring);
-    for (let at = 0, turn = 0; at < content.length; turn++) {
-      const size = sizes[turn % sizes.length] ?? 1;
-      hash.update(content.subarray(at, at + size));
-      at += size;
-    }
-    expect(hash.digest()).toBe(createHash("sha256").update(content).digest("hex"));
-  }
+const never = (): never => {
+  throw new Error("nobody should ask");
+};
+
+test("the file of root threads hashes as well, from the first byte where it was started at once", async () => {
+  await using beside = new HashBeside(bundle.threadFile);
+  beside.start();
+  const hash = hashingOver(beside.order, never).sha256();
+  hash.update(CONTENT.subarray(0, 1));
+  hash.update(CONTENT.subarray(1, 3_000_000));
+  hash.update(CONTENT.subarray(3_000_000));
+  expect(hash.digest()).toBe(DIGEST);
 });
 
-test("nothing hashes to the digest of nothing", async () => {
-  await using thread = startHashThread(bundle.threadFile);
-  expect(hashInto(thread.ring).digest()).toBe(createHash("sha256").digest("hex"));
+test("a thread is asked for once, when there is much", async () => {
+  await using beside = new HashBeside(bundle.threadFile);
+  let asked = 0;
+  const hashing = hashingOver(beside.order, () => {
+    asked += 1;
+    beside.start();
+  });
+  const little = hashing.sha256();
+  little.update(CONTENT.subarray(0, 1000));
+  little.digest();
+  expect(asked).toBe(0);
+  const hashes = [hashing.sha256(), hashing.sha256()];
+  for (const hash of hashes) hash.update(CONTENT);
+  expect(hashes.map((hash) => hash.digest())).toEqual([DIGEST, DIGEST]);
+  expect(asked).toBe(1);
 });
 
-test("who waits for a hashing thread that is gone hears of it", async () => {
-  const thread = startHashThread(bundle.threadFile);
-  const hash = hashInto(thread.ring);
-  hash.update(Buffer.alloc(1000));
-  await thread[Symbol.asyncDispose]();
-  expect(() => hash.update(Buffer.alloc(5_000_000))).toThrow(/the thread for it ended/);
-  expect(() => hash.digest()).toThrow(/the thread for it ended/);
+test("a thread that is asked for and does not come is not waited for", async () => {
+  await using beside = new HashBeside(bundle.threadFile);
+  const hash = hashingOver(beside.order, () => undefined).sha256();
+  hash.update(CONTENT);
+  expect(hash.digest()).toBe(DIGEST);
 });

@@ -114,7 +114,9 @@ class Roots implements InPlaceRoots {
   async #remember(signal: AbortSignal): Promise<LayerBlob> {
     const target = sealTarget(this.#tools, { compression: "none", format: "oci" });
     const job = { ...this.#at, probe: this.#tools.stagingPath(".clock"), restored: [], target };
-    const { layer } = await this.#tools.threads.run("seal-scan", job, signal);
+    const { layer } = await this.#tools.threads.run("seal-scan", job, signal, {
+      hashBeside: "when much",
+    });
     rmSync(job.probe, { force: true });
     rmSync(target.indexFile, { force: true });
     return { diffId: layer.diffId, path: target.blobFile, compression: "none" };

@@ -213,7 +213,7 @@ export async function unpack(
   let taken = false;
   try {
     const unpacked = await tools.threads.run("unpack", job, signal, {
-      hashBeside: (await sizeOf(layer)) >= WORTH_A_THREAD,
+      hashBeside: (await sizeOf(layer)) >= WORTH_A_THREAD ? "at once" : "when much",
     });
     taken = tools.indexes.add(layer.diffId, indexFile);
     tools.warnings.add(unpacked.skipped);

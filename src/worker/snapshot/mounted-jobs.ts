@@ -1,4 +1,3 @@
-import type { HashRing } from "../root-hash.js";
 import type { LayerBlob } from "../types.js";
 
 /** Reads a layer once: its tar, uncompressed, and its index. */
@@ -8,8 +7,6 @@ export interface CopyJob {
   /** A new file; absent: the blob is the tar. */
   readonly tarFile?: string;
   readonly indexFile: string;
-  /** Absent: the thread that reads hashes as well. */
-  readonly hashRing?: HashRing;
 }
 
 /** What makes a tar a lower directory: an image of its names and attributes. */

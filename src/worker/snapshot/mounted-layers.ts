@@ -147,7 +147,7 @@ async function make(
     const inPlace = layer.compression === "none" && linkTar(layer.path, join(made, TAR));
     const tarFile = inPlace ? {} : { tarFile: join(made, TAR) };
     const copied = await tools.threads.run("copy", { layer, ...tarFile, indexFile }, signal, {
-      hashBeside: (await sizeOf(layer)) >= WORTH_A_THREAD,
+      hashBeside: (await sizeOf(layer)) >= WORTH_A_THREAD ? "at once" : "when much",
     });
     const paths = copied.impliedDirectories.filter((path) => path !== "");
     const name = paths.length === 0 ? hexOf(layer.diffId) : chainName(layer, below);

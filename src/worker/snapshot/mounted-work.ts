@@ -1,6 +1,7 @@
 import { closeSync, constants, ftruncateSync, openSync, writeSync } from "node:fs";
 import { messageOf, TsbuildError } from "../../errors.js";
 import { diskFullHint } from "../../internal/disk-full.js";
+import type { Hashing } from "../../internal/hashing.js";
 import {
   indexLayer,
   isZero,
@@ -11,7 +12,6 @@ import {
 import type { UnpackResult } from "../../layer/types.js";
 import type { FileCalls } from "../linux/files.js";
 import { openBlob } from "../open-blob.js";
-import { hashInto } from "../root-hash.js";
 import { diskXattrName, IMPLIED_ROOT, OPAQUE, OPAQUE_VALUE } from "../root-xattrs.js";
 import { directoriesBelow } from "./implied.js";
 import type { CopyJob, ImageJob, ImageMade } from "./mounted-jobs.js";
@@ -23,15 +23,20 @@ const INDEX_MEMORY = { whole: 1024 * 1024, paged: 1024 * 1024 };
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 
 /** Throws when the bytes are not the layer: what it has written by then is the caller's to delete. */
-export async function copyTar(job: CopyJob, signal: AbortSignal): Promise<UnpackResult> {
-  const { layer, tarFile, indexFile, hashRing } = job;
+export async function copyTar(
+  job: CopyJob,
+  hashing: Hashing,
+  signal: AbortSignal,
+): Promise<UnpackResult> {
+  const { layer, tarFile, indexFile } = job;
+  using hash = hashing.sha256();
   using blob = openBlob(layer);
   using tar = tarFile === undefined ? undefined : openTar(tarFile);
   const indexed = await indexLayer(blob.source(signal), {
     compression: layer.compression,
     diffId: layer.diffId,
     index: indexFile,
-    ...(hashRing === undefined ? {} : { hash: hashInto(hashRing) }),
+    hash,
     ...(tar === undefined ? {} : { copy: tar.write }),
     signal,
   });

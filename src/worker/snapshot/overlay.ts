@@ -123,7 +123,9 @@ class OverlayRoot implements StageRoot {
     const upper = this.#openUpper();
     const lowers = visiblePaths(this.#layers);
     const job = { upper: upper.path, before: upper.before, lowers, target };
-    const sealed = await this.#tools.threads.run("seal-upper", job, signal);
+    const sealed = await this.#tools.threads.run("seal-upper", job, signal, {
+      hashBeside: "when much",
+    });
     this.#upper = undefined;
     if (sealed.changes === 0) await discard(this.#tools, upper.path);
     else {

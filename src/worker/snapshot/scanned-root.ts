@@ -34,7 +34,10 @@ export function livePlace(
     scan: (probe, signal) => threads.run("scan", { ...at, probe }, signal),
     seal: (what, signal) => {
       const transfer = transferOf(what.before);
-      return threads.run("seal-scan", { ...at, ...what }, signal, { transfer });
+      return threads.run("seal-scan", { ...at, ...what }, signal, {
+        transfer,
+        hashBeside: "when much",
+      });
     },
     dispose,
   };
