@@ -117,6 +117,9 @@ describeUnless([lacksTools("git")], "a repository that was cloned", () => {
     expect(changed.cached).toEqual(STEPS.slice(0, 1));
     expect(changed.made).toEqual(STEPS.slice(1));
     expect(changed.digest).not.toBe(digest);
+    git(origin, "revert", "-n", "HEAD");
+    git(origin, "commit", "-qm", "back");
+    expect(await build(await clone(origin, "third"))).toMatchObject({ digest, cached: STEPS });
   });
 
   test("gives the same image to the bit without a cache, when it is to be reproducible", async () => {

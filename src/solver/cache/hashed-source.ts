@@ -4,6 +4,9 @@ import type { Hashing, OpenHash } from "../../internal/hashing.js";
 import { settledBefore, type SettledBefore } from "../../internal/settled.js";
 import type { FileEntry, FileReader, Tree } from "../../oci/tree.js";
 
+/** SHA-256 of nothing, as the digests of files are written. */
+const EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
 /**
  * The same files, whose digests are remembered as they are read: packing reads them all, and what decides the cache's key
  * is then known without reading them once more.
@@ -17,6 +20,11 @@ export function hashedSource(source: FileSource, files: StatMemory, hashing: Has
       const state = inner?.open === undefined ? undefined : source.identity?.(path);
       if (inner === undefined || state === undefined || files.get(state) !== undefined)
         return entry;
+      // Nobody opens an empty file to pack it.
+      if (inner.size === 0) {
+        files.set(state, EMPTY, hasSettled(state, settledBefore(Date.now())));
+        return entry;
+      }
       return { ...inner, open: () => new HashingReader(inner, { state, files, hashing }) };
     },
     list: (path) => source.tree.list(path),
@@ -42,7 +50,6 @@ class HashingReader implements FileReader {
     this.#state = state;
     this.#files = files;
     this.#hash = hashing.sha256(entry.size);
-    if (entry.size === 0) this.#finish();
   }
 
   read(into: Uint8Array): number {
