@@ -53,22 +53,24 @@ const TURN = 100;
 let turn = Promise.resolve();
 
 const server = createServer((request, response) => {
-  const { method, url } = request;
-  request.resume().on("end", async () => {
-    turn = turn.then(() => sleep(TURN));
-    await turn;
-    const answer = (status, headers = {}, body = "") =>
-      response.writeHead(status, headers).end(method === "HEAD" ? undefined : body);
-    const type = { "content-type": manifest.mediaType, "docker-content-digest": digestOf(base) };
-    const blob = blobs.get(/sha256:[0-9a-f]{64}$/.exec(url)?.[0]);
-    const length = { "content-length": String((blob ?? base).length) };
-    if (url === "/v2/") answer(200);
-    else if (method === "POST") answer(202, { location: "/v2/new/blobs/uploads/1" });
-    else if (method === "PUT" || method === "PATCH") answer(201, { location: url });
-    else if (url.startsWith("/v2/base/manifests/")) answer(200, { ...type, ...length }, base);
-    else if (blob !== undefined) answer(200, length, blob);
-    else answer(404);
+  request.resume().on("end", () => {
+    turn = turn.then(() => sleep(TURN)).then(() => answer(request, response));
   });
 });
+
+function answer({ method, url }, response) {
+  const say = (status, headers = {}, body = "") =>
+    response.writeHead(status, headers).end(method === "HEAD" ? undefined : body);
+  const type = { "content-type": manifest.mediaType, "docker-content-digest": digestOf(base) };
+  const blob = blobs.get(/sha256:[0-9a-f]{64}$/.exec(url)?.[0]);
+  const length = { "content-length": String((blob ?? base).length) };
+  if (url === "/v2/") say(200);
+  else if (method === "POST") say(202, { location: "/v2/new/blobs/uploads/1" });
+  else if (method === "PUT" || method === "PATCH") say(201, { location: url });
+  else if (url.startsWith("/v2/base/manifests/")) say(200, { ...type, ...length }, base);
+  else if (blob !== undefined) say(200, length, blob);
+  else say(404);
+}
+
 server.listen(0, "127.0.0.1", () => console.log(server.address().port));
 process.stdin.resume().on("end", () => process.exit());
