@@ -1,8 +1,11 @@
 import { createHash } from "node:crypto";
 import type { HashRingWriter } from "./hash-ring.js";
 
-/** Bytes. Less is hashed in place: a thread takes as much processor time to start as hashing some 10 MiB. */
-export const WORTH_A_THREAD: number = 4 << 20;
+/**
+ * Bytes. Less is hashed in place: a thread takes as much processor time to start as hashing some 30 MiB. Of what has no
+ * known size as much is held in memory until it turns out to be more.
+ */
+export const WORTH_A_THREAD: number = 16 << 20;
 
 /** A sha256 that may be taken elsewhere: in another thread, say. */
 export interface ContentHash {

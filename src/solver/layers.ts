@@ -178,8 +178,8 @@ export class Layers {
       const { compression } = await this.blob(layer);
       const indexPath = store.stagingPath(".index");
       const bytes = store.get(layer.descriptor.digest, signal);
-      using hash = store.hashing.sha256();
-      const { diffId } = layer;
+      const { diffId, descriptor } = layer;
+      using hash = store.hashing.sha256(descriptor.size); // of a tar at least that
       await this.reading([layer], () =>
         indexLayer(bytes, { compression, diffId, index: indexPath, hash, signal }),
       );

@@ -1,9 +1,10 @@
 import { createHash, randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { WORTH_A_THREAD } from "../../src/internal/hashing.js";
 import { HashBeside, hashingOver } from "../../src/worker/root-hash.js";
 import { type Bundle, bundleForChildren } from "./snapshot-bundle.js";
 
-const CONTENT = randomBytes(6_000_000);
+const CONTENT = randomBytes(WORTH_A_THREAD + 1_000_000);
 const DIGEST = createHash("sha256").update(CONTENT).digest("hex");
 let bundle: Bundle;
 beforeAll(async () => {
