@@ -202,7 +202,8 @@ function makeCode(file, args) {
   });
   if (!existsSync(`${file}.code`)) throw new Error(`nothing was made of ${file}`);
   const hash = createHash("sha256");
-  for (const name of readdirSync("dist", { recursive: true }).toSorted()) {
+  const names = /** @type {string[]} */ (readdirSync("dist", { recursive: true }));
+  for (const name of names.toSorted((a, b) => (a < b ? -1 : 1))) {
     if (name.endsWith(".code")) hash.update(`${name}\0`).update(readFileSync(`dist/${name}`));
   }
   return hash.digest("hex");
