@@ -8,7 +8,7 @@ import {
   type HashRing,
   HashRingWriter,
 } from "./hash-ring.js";
-import { type Hashing, hashOver, type Lane, type OpenHash } from "./hashing.js";
+import { type Hashing, hashOver, hasSpareCores, type Lane, type OpenHash } from "./hashing.js";
 
 /** A layer being packed has three hashes: of what is read, of the tar, and of what is compressed. */
 const MOST_THREADS = 2;
@@ -56,22 +56,27 @@ export interface HashThreadsOptions {
   readonly most?: number;
   /** The thread's own file. */
   readonly file?: string;
+  /** Absent: as this machine is. */
+  readonly isSpare?: boolean;
 }
 
 /** Hashing in threads of their own, which start when there is much to hash and end with this. */
 export class HashThreads implements Hashing, AsyncDisposable {
   readonly #most: number;
   readonly #file: string | undefined;
+  readonly #isSpare: boolean;
   readonly #lanes: Lane[] = [];
   readonly #threads: HashThread[] = [];
 
   constructor(options: HashThreadsOptions = {}) {
     this.#most = options.most ?? Math.min(MOST_THREADS, availableParallelism() - 1);
     this.#file = options.file;
+    this.#isSpare = options.isSpare ?? hasSpareCores();
   }
 
   sha256(size?: number): OpenHash {
-    return hashOver(() => this.#lane(), this.#most === 0 ? 0 : size);
+    const lane = (): Lane => this.#lane();
+    return hashOver({ lane, size: this.#most === 0 ? 0 : size, isSpare: this.#isSpare });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

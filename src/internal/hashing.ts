@@ -1,11 +1,18 @@
 import { createHash } from "node:crypto";
+import { availableParallelism } from "node:os";
 import type { HashRingWriter } from "./hash-ring.js";
 
-/**
- * Bytes. Less is hashed in place: a thread takes as much processor time to start as hashing some 30 MiB. Of what has no
- * known size as much is held in memory until it turns out to be more.
- */
+/** Bytes. Less is hashed in place: a thread takes as much processor time to start as hashing some 30 MiB. */
 export const WORTH_A_THREAD: number = 16 << 20;
+/** Bytes of what has no known size that are held in memory, until they turn out to be more. */
+export const HELD: number = 4 << 20;
+/** Two processors are often one core's, on which a thread that hashes takes away what it saves. */
+const SPARE = 4;
+
+/** Whether what may be little after all is worth a thread. */
+export function hasSpareCores(): boolean {
+  return availableParallelism() >= SPARE;
+}
 
 /** A sha256 that may be taken elsewhere: in another thread, say. */
 export interface ContentHash {
@@ -43,9 +50,20 @@ export interface Lane {
   open: number;
 }
 
-/** In place while it may still be little, over a lane from then on. @param lane asked once, when a thread is worth it */
-export function hashOver(lane: () => Lane, size?: number): OpenHash {
-  return size !== undefined && size < WORTH_A_THREAD ? hashInPlace() : new LaneHash(lane, size);
+/** What is hashed over a lane, and not in place. */
+export interface HashOver {
+  /** Asked once, when a thread is worth it. */
+  readonly lane: () => Lane;
+  /** Bytes that will come, where that is known. */
+  readonly size?: number | undefined;
+  /** What has no known size goes over the lane too, once it is more than {@link HELD}. */
+  readonly isSpare: boolean;
+}
+
+/** In place while it may still be little, over a lane from then on. */
+export function hashOver({ lane, size, isSpare }: HashOver): OpenHash {
+  const isLittle = size === undefined ? !isSpare : size < WORTH_A_THREAD;
+  return isLittle ? hashInPlace() : new LaneHash(lane, size);
 }
 
 class LaneHash implements OpenHash {
@@ -58,7 +76,7 @@ class LaneHash implements OpenHash {
 
   constructor(choose: () => Lane, size: number | undefined) {
     this.#choose = choose;
-    this.#left = size === undefined ? WORTH_A_THREAD : 0;
+    this.#left = size === undefined ? HELD : 0;
   }
 
   update(chunk: Uint8Array): void {

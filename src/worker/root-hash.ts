@@ -1,6 +1,6 @@
 import { createHashRing, type HashRing, HashRingWriter } from "../internal/hash-ring.js";
 import { type HashThread, startHashThread } from "../internal/hash-threads.js";
-import { type Hashing, hashOver, type Lane } from "../internal/hashing.js";
+import { type Hashing, hashOver, hasSpareCores, type Lane } from "../internal/hashing.js";
 
 /** What a job in a root thread hashes with. */
 export interface HashingOrder {
@@ -35,13 +35,17 @@ export class HashBeside implements AsyncDisposable {
 }
 
 /** In the root thread. @param ask for the other side's thread; it need not be there before the ring is full */
-export function hashingOver({ ring, isStarted }: HashingOrder, ask: () => void): Hashing {
-  let lane: Lane | undefined;
-  const open = (): Lane => {
-    if (lane !== undefined) return lane;
-    lane = { writer: new HashRingWriter(ring), open: 0 };
+export function hashingOver(
+  { ring, isStarted }: HashingOrder,
+  ask: () => void,
+  isSpare: boolean = hasSpareCores(),
+): Hashing {
+  let opened: Lane | undefined;
+  const lane = (): Lane => {
+    if (opened !== undefined) return opened;
+    opened = { writer: new HashRingWriter(ring), open: 0 };
     if (!isStarted) ask();
-    return lane;
+    return opened;
   };
-  return { sha256: (size) => hashOver(open, isStarted ? Infinity : size) };
+  return { sha256: (size) => hashOver({ lane, size: isStarted ? Infinity : size, isSpare }) };
 }

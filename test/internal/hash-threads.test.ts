@@ -9,7 +9,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createHashRing, HashRingWriter, serveHashRing } from "../../src/internal/hash-ring.js";
 import { HashThreads, startHashThread } from "../../src/internal/hash-threads.js";
-import { HASHING_IN_PLACE, WORTH_A_THREAD } from "../../src/internal/hashing.js";
+import { HASHING_IN_PLACE, HELD, WORTH_A_THREAD } from "../../src/internal/hashing.js";
 
 const run = promisify(execFile);
 /** Hashes said to be this large are taken by a thread from their first byte on. */
@@ -40,7 +40,7 @@ function sha256(...chunks: readonly Uint8Array[]): string {
 }
 
 test("a thread hashes what another writes, whatever the chunks are", async () => {
-  await using hashing = new HashThreads({ most: 1, file });
+  await using hashing = new HashThreads({ isSpare: true, most: 1, file });
   const ring = 1 << 20;
   for (const sizes of [
     [CONTENT.length],
@@ -62,7 +62,7 @@ test("a thread hashes what another writes, whatever the chunks are", async () =>
 });
 
 test("the bytes may be used again as soon as they were given", async () => {
-  await using hashing = new HashThreads({ most: 1, file });
+  await using hashing = new HashThreads({ isSpare: true, most: 1, file });
   for (const size of [LARGE, undefined]) {
     const hash = hashing.sha256(size);
     const buffer = Buffer.alloc(300_000, 1);
@@ -75,7 +75,7 @@ test("the bytes may be used again as soon as they were given", async () => {
 });
 
 test("many hashes at once, in any order, are each what createHash makes of its bytes", async () => {
-  await using hashing = new HashThreads({ most: 2, file });
+  await using hashing = new HashThreads({ isSpare: true, most: 2, file });
   const step = fc.record({
     which: fc.nat(3),
     from: fc.nat(1000),
@@ -101,7 +101,7 @@ test("many hashes at once, in any order, are each what createHash makes of its b
 });
 
 test("nothing hashes to the digest of nothing", async () => {
-  await using hashing = new HashThreads({ most: 1, file });
+  await using hashing = new HashThreads({ isSpare: true, most: 1, file });
   for (const hash of [hashing.sha256(), hashing.sha256(LARGE), HASHING_IN_PLACE.sha256()]) {
     expect(hash.digest()).toBe(sha256());
     hash[Symbol.dispose]();
@@ -109,9 +109,13 @@ test("nothing hashes to the digest of nothing", async () => {
 });
 
 test("little is hashed without a thread", async () => {
-  await using hashing = new HashThreads({ most: 1, file: join(directory, "absent.cjs") });
-  const little = CONTENT.subarray(0, LARGE - 1);
-  for (const size of [little.length, undefined]) {
+  await using hashing = new HashThreads({
+    isSpare: true,
+    most: 1,
+    file: join(directory, "absent.cjs"),
+  });
+  for (const [length, size] of [[LARGE - 1, LARGE - 1] as const, [HELD - 1, undefined] as const]) {
+    const little = CONTENT.subarray(0, length);
     const hash = hashing.sha256(size);
     hash.update(little);
     expect(hash.digest()).toBe(sha256(little));
@@ -122,7 +126,7 @@ test("where no thread can be had, the one that asks does the work", async () => 
   const broken = join(directory, "broken.cjs");
   await writeFile(broken, "throw new Error('not today');");
   for (const none of [join(directory, "absent.cjs"), broken]) {
-    await using hashing = new HashThreads({ most: 1, file: none });
+    await using hashing = new HashThreads({ isSpare: true, most: 1, file: none });
     const hashes = [hashing.sha256(), hashing.sha256(LARGE)];
     for (const hash of hashes) hash.update(CONTENT);
     expect(hashes.map((hash) => hash.digest())).toEqual([sha256(CONTENT), sha256(CONTENT)]);
@@ -166,7 +170,7 @@ test("a thread that ends by itself is an error, not a wait without end", async (
 
 test("a thread that has nothing to do does not keep its process", async () => {
   const script = `const { HashThreads } = require(${JSON.stringify(join(directory, "hash-threads.cjs"))});
-    const hash = new HashThreads({ most: 1, file: ${JSON.stringify(file)} }).sha256(${LARGE});
+    const hash = new HashThreads({ isSpare: true, most: 1, file: ${JSON.stringify(file)} }).sha256(${LARGE});
     hash.update(Buffer.alloc(3_000_000));
     console.log(hash.digest());`;
   const { stdout } = await run(process.execPath, ["-e", script]);

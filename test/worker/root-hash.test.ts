@@ -29,10 +29,11 @@ test("the file of root threads hashes as well, from the first byte where it was 
 test("a thread is asked for once, when there is much", async () => {
   await using beside = new HashBeside(bundle.threadFile);
   let asked = 0;
-  const hashing = hashingOver(beside.order, () => {
+  const ask = (): void => {
     asked += 1;
     beside.start();
-  });
+  };
+  const hashing = hashingOver(beside.order, ask, true);
   const little = hashing.sha256();
   little.update(CONTENT.subarray(0, 1000));
   little.digest();
@@ -45,7 +46,7 @@ test("a thread is asked for once, when there is much", async () => {
 
 test("a thread that is asked for and does not come is not waited for", async () => {
   await using beside = new HashBeside(bundle.threadFile);
-  const hash = hashingOver(beside.order, () => undefined).sha256();
+  const hash = hashingOver(beside.order, () => undefined, true).sha256();
   hash.update(CONTENT);
   expect(hash.digest()).toBe(DIGEST);
 });
