@@ -1,17 +1,7 @@
 // Bundles src into dist, so that a start reads few files.
-import { spawn, spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import { once } from "node:events";
-import {
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
+import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 
@@ -164,18 +154,12 @@ for (const directory of [".", "cli", "worker"]) {
 rmSync("dist", { recursive: true, force: true });
 renameSync(fresh, "dist");
 
-// For bin/start.cjs. Each runs once, in one thread: the same functions each time, and so the same bytes.
+// For bin/start.cjs. Each runs once, as far as it does one thing after the other: so the bytes are the same each time.
 const PREDICTABLE = ["--predictable", "--random-seed=1"];
-const TRAINING = "dist/training";
-/** Milliseconds; without what the rest of a build would have added it does, too. */
-const TRAINING_TIMEOUT = 60_000;
-const TRAINING_RUNS = 6;
-const registry = spawn(process.execPath, ["scripts/training-registry.mjs"], {
-  stdio: ["pipe", "pipe", "inherit"],
-});
-const [said] = await Promise.race([once(registry.stdout, "data"), once(registry, "close")]);
-const host = `127.0.0.1:${String(said).trim()}`;
+const TRAINING = "dist/training.Dockerfile";
 const RUNS = {
+  // Ends where it finds that there is no such stage.
+  "cli/main": ["--context=dist", `--dockerfile=${TRAINING}`, "--no-push", "--target=none"],
   "cli/undici": [],
   "cli/fast-glob": [],
   child: [],
@@ -183,54 +167,15 @@ const RUNS = {
   "worker/root-work": [],
   // Ends where it is given nothing to do.
   "worker/sandbox/init": [],
-  // All but what runs commands: not everybody who bundles may do that.
-  "cli/main": [
-    `--context=${TRAINING}/context`,
-    `--dockerfile=${TRAINING}/Dockerfile`,
-    `--store=${TRAINING}/store`,
-    `--destination=${host}/new:latest`,
-    `--insecure-registry=${host}`,
-  ],
 };
-/** Digest of the code that was made of `file` and what it loads. */
-function makeCode(file, args) {
-  rmSync(`${TRAINING}/store`, { recursive: true, force: true });
-  const words = [...PREDICTABLE, "scripts/make-code.cjs", file, ...args];
-  spawnSync(process.execPath, words, {
-    env: { PATH: process.env.PATH, HOME: TRAINING, UV_THREADPOOL_SIZE: "1" },
-    timeout: TRAINING_TIMEOUT,
-  });
-  if (!existsSync(`${file}.code`)) throw new Error(`nothing was made of ${file}`);
-  const hash = createHash("sha256");
-  const names = /** @type {string[]} */ (readdirSync("dist", { recursive: true }));
-  for (const name of names.toSorted((a, b) => (a < b ? -1 : 1))) {
-    if (name.endsWith(".code")) hash.update(`${name}\0`).update(readFileSync(`dist/${name}`));
-  }
-  return hash.digest("hex");
-}
-
-mkdirSync(`${TRAINING}/context`, { recursive: true });
-writeFileSync(`${TRAINING}/context/file`, "file\n");
-writeFileSync(
-  `${TRAINING}/Dockerfile`,
-  `FROM ${host}/base AS ran
-RUN true
-FROM ${host}/base
-ENV NAME=value
-WORKDIR /work
-COPY --chown=root * ./
-CMD ["cat", "file"]
-`,
-);
+writeFileSync(TRAINING, "FROM scratch\nCOPY a /\nRUN true\n");
 for (const [name, args] of Object.entries(RUNS)) {
-  const seen = new Set();
-  // A machine that is very busy lets other functions run, waits above all: what has come twice is what comes everywhere.
-  for (let known = 0; known === seen.size && known < TRAINING_RUNS; known++) {
-    seen.add(makeCode(join(process.cwd(), "dist", `${name}.cjs`), args));
-  }
+  const file = join(process.cwd(), "dist", `${name}.cjs`);
+  const words = [...PREDICTABLE, "scripts/make-code.cjs", file, ...args];
+  spawnSync(process.execPath, words, { env: { PATH: process.env.PATH, UV_THREADPOOL_SIZE: "1" } });
+  if (!existsSync(`${file}.code`)) throw new Error(`nothing was made of ${name}`);
 }
-registry.stdin.end();
-rmSync(TRAINING, { recursive: true });
+rmSync(TRAINING);
 if (process.argv.includes("--types")) {
   const tsc = spawnSync("node_modules/.bin/tsc", ["-p", "tsconfig.json", "--emitDeclarationOnly"], {
     stdio: "inherit",
