@@ -1,4 +1,5 @@
 import type { BuildOptions } from "../index.js";
+import { booleanOf } from "./booleans.js";
 import { cacheOptions } from "./cache.js";
 import { secrets, sshAgents } from "./secrets.js";
 import { imageAttributes } from "./output-image.js";
@@ -121,7 +122,7 @@ function pairs(given: readonly string[], flag: string): Record<string, string> {
 function noPush(flags: ParsedFlags, environment: Environment): boolean {
   const named = environment["KANIKO_NO_PUSH"];
   if (named === undefined || named === "") return flags.one.get("no-push") === "true";
-  return ["1", "t", "T", "true", "TRUE", "True"].includes(named);
+  return booleanOf(named) === true;
 }
 
 function level(text: string | undefined): number | undefined {

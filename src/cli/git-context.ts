@@ -1,4 +1,5 @@
 import type { BuildOptions } from "../index.js";
+import { booleanOf } from "./booleans.js";
 import { UsageError } from "./usage-error.js";
 
 const EXPECTED =
@@ -12,8 +13,6 @@ const KEYS: ReadonlySet<string> = new Set([
 ]);
 /** A comma may be part of a branch's name. */
 const NEXT = /,(?=(?:branch|single-branch|depth|recurse-submodules|insecure-skip-tls)=)/;
-const TRUE: ReadonlySet<string> = new Set(["1", "t", "T", "true", "TRUE", "True"]);
-const FALSE: ReadonlySet<string> = new Set(["0", "f", "F", "false", "FALSE", "False"]);
 /** How much is fetched: it is one commit here, whatever they say. */
 const OF_HISTORY = ["single-branch", "depth"] as const;
 
@@ -59,7 +58,7 @@ function valuesOf(given: readonly string[]): ReadonlyMap<string, string> {
 function switchOf(values: ReadonlyMap<string, string>, key: string): boolean | undefined {
   const text = values.get(key);
   if (text === undefined) return undefined;
-  if (TRUE.has(text)) return true;
-  if (FALSE.has(text)) return false;
+  const known = booleanOf(text);
+  if (known !== undefined) return known;
   throw new UsageError(`--git: ${key} is true or false, not "${text}"`);
 }

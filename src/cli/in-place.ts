@@ -1,11 +1,10 @@
 import type { BuildOptions } from "../index.js";
+import { booleanOf } from "./booleans.js";
 import type { FlagName } from "./flags.js";
 import type { ParsedFlags } from "./parse-flags.js";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 type InPlace = NonNullable<BuildOptions["inPlace"]>;
-
-const TRUE: ReadonlySet<string> = new Set(["1", "t", "T", "true", "TRUE", "True"]);
 
 /** The flags about "/", those that were given. */
 export function inPlace(flags: ParsedFlags, environment: Environment): InPlace {
@@ -15,7 +14,7 @@ export function inPlace(flags: ParsedFlags, environment: Environment): InPlace {
   };
   const named = (name: string): boolean | undefined => {
     const text = environment[name] ?? "";
-    return text === "" ? undefined : TRUE.has(text);
+    return text === "" ? undefined : booleanOf(text) === true;
   };
   const options: Record<keyof InPlace, unknown> = {
     force: given("force"),

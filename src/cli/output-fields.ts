@@ -1,11 +1,10 @@
+import { booleanOf } from "./booleans.js";
 import { UsageError } from "./usage-error.js";
 
 /** The fields of one `--output`, or of another flag that is written like it, by their names. */
 export type Fields = ReadonlyMap<string, string>;
 
 const OUTPUT = "--output";
-const TRUE: ReadonlySet<string> = new Set(["1", "t", "T", "true", "TRUE", "True"]);
-const FALSE: ReadonlySet<string> = new Set(["0", "f", "F", "false", "FALSE", "False"]);
 
 /**
  * One CSV record of `name=value`: a field in double quotes may hold commas. Names are read in any case, but for an
@@ -35,8 +34,8 @@ export function readSwitch(
 ): boolean | undefined {
   const value = fields.get(name);
   if (value === undefined) return undefined;
-  if (TRUE.has(value)) return true;
-  if (FALSE.has(value)) return false;
+  const known = booleanOf(value);
+  if (known !== undefined) return known;
   throw misspelled(flag, text, `${name} is true or false, not "${value}"`);
 }
 

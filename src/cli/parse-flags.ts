@@ -1,3 +1,4 @@
+import { booleanOf } from "./booleans.js";
 import {
   FLAGS,
   MEANINGLESS_SWITCHES,
@@ -21,8 +22,6 @@ export interface ParsedFlags {
 }
 
 const SPECS: readonly (FlagSpec & { readonly name: FlagName })[] = FLAGS;
-const TRUE: ReadonlySet<string> = new Set(["1", "t", "T", "true", "TRUE", "True"]);
-const FALSE: ReadonlySet<string> = new Set(["0", "f", "F", "false", "FALSE", "False"]);
 
 function usage(message: string, hint?: string): never {
   throw new UsageError(message, hint);
@@ -107,9 +106,8 @@ function find(name: string, word: string): (typeof SPECS)[number] {
 }
 
 function readSwitch(name: string, inline: string | undefined): boolean {
-  if (inline === undefined || TRUE.has(inline)) return true;
-  if (FALSE.has(inline)) return false;
-  return usage(`--${name} is true or false, not "${inline}"`);
+  const known = inline === undefined || booleanOf(inline);
+  return known ?? usage(`--${name} is true or false, not "${inline}"`);
 }
 
 function check(spec: FlagSpec, value: string): void {
