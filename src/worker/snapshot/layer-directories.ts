@@ -12,7 +12,7 @@ import { hidesLayersBelow, markRootImplied } from "./root-state.js";
 import type { SnapshotTools } from "./tools.js";
 
 /** Bytes of a blob. Unpacking this much takes some 50 ms, starting a thread that hashes beside it some 20 ms. */
-export const WORTH_A_THREAD = 4 * 1024 * 1024;
+export const UNPACKING_WORTH_A_THREAD = 4 * 1024 * 1024;
 
 /** A layer as a lower directory. */
 export interface LayerDirectory {
@@ -213,7 +213,7 @@ export async function unpack(
   let taken = false;
   try {
     const unpacked = await tools.threads.run("unpack", job, signal, {
-      hashBeside: (await sizeOf(layer)) >= WORTH_A_THREAD ? "at once" : "when much",
+      hashBeside: (await sizeOf(layer)) >= UNPACKING_WORTH_A_THREAD ? "at once" : "when much",
     });
     taken = tools.indexes.add(layer.diffId, indexFile);
     tools.warnings.add(unpacked.skipped);

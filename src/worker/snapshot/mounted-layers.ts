@@ -16,7 +16,7 @@ import {
   use,
   visiblePaths,
   type Wanted,
-  WORTH_A_THREAD,
+  UNPACKING_WORTH_A_THREAD,
 } from "./layer-directories.js";
 import type { SnapshotTools } from "./tools.js";
 
@@ -147,7 +147,7 @@ async function make(
     const inPlace = layer.compression === "none" && linkTar(layer.path, join(made, TAR));
     const tarFile = inPlace ? {} : { tarFile: join(made, TAR) };
     const copied = await tools.threads.run("copy", { layer, ...tarFile, indexFile }, signal, {
-      hashBeside: (await sizeOf(layer)) >= WORTH_A_THREAD ? "at once" : "when much",
+      hashBeside: (await sizeOf(layer)) >= UNPACKING_WORTH_A_THREAD ? "at once" : "when much",
     });
     const paths = copied.impliedDirectories.filter((path) => path !== "");
     const name = paths.length === 0 ? hexOf(layer.diffId) : chainName(layer, below);
