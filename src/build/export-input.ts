@@ -24,7 +24,7 @@ export function layerOpener(
     const { digest } = descriptor;
     const isHere = (await store.stat(digest)) !== undefined;
     try {
-      if (isHere) yield* store.get(digest, signal);
+      if (isHere) yield* store.getFresh(digest, signal);
       else if (layer.open !== undefined) yield* layer.open(signal);
       else if (origin !== undefined) yield* registry.blob(origin, descriptor, { signal });
       else throw goneFromStore(digest);

@@ -177,7 +177,7 @@ export class Layers {
       if (known !== undefined) return openIndexFile(known, this.#pages);
       const { compression } = await this.blob(layer);
       const indexPath = store.stagingPath(".index");
-      const bytes = store.get(layer.descriptor.digest, signal);
+      const bytes = store.getFresh(layer.descriptor.digest, signal);
       const { diffId, descriptor } = layer;
       using hash = store.hashing.sha256(descriptor.size); // of a tar at least that
       await this.reading([layer], () =>
@@ -238,7 +238,7 @@ export class Layers {
       const same = digestFromHex(hexOf(layer.diffId));
       if ((await store.stat(same)) !== undefined) return store.blobPath(same);
       const path = store.stagingPath(".tar");
-      const bytes = store.get(layer.descriptor.digest, signal);
+      const bytes = store.getFresh(layer.descriptor.digest, signal);
       await this.reading([layer], () =>
         writeChunks(path, decompress(bytes, blob.compression), signal),
       );

@@ -9,6 +9,7 @@ import {
   type HashedRead,
   type HashedReading,
   closeUnread,
+  hashedBefore,
   readHashed,
   writeHashed,
 } from "./hashed-file.js";
@@ -72,6 +73,25 @@ function deleted(digest: Digest, path: string): TsbuildError {
   return new TsbuildError("STORE_FAILED", message, { hint });
 }
 
+async function nameBlob(
+  file: string,
+  { path, digest }: { readonly path: string; readonly digest: Digest },
+  uses: Uses,
+): Promise<void> {
+  try {
+    // What is in a namespace of its own may be nobody to us. The directories keep everybody else out.
+    await chmod(file, READABLE).catch(() => undefined);
+    const now = new Date();
+    await utimes(file, now, now).catch(() => undefined);
+    await rename(file, path);
+    if (await uses.kept(path)) return;
+  } catch (error) {
+    throw storeFailure(`store blob ${digest}`, path, error);
+  }
+  // Only when who took its predecessor away was killed before it could put this one back.
+  throw deleted(digest, path);
+}
+
 /**
  * Blobs as files of `directory` under the hex digits of their digests. They come to be under names of the staging
  * directory, on the same filesystem, and are renamed: a name in `directory` is always whole, unless the machine itself
@@ -83,21 +103,12 @@ export function createBlobStore(
   { uses, hashing }: { readonly uses: Uses; readonly hashing: Hashing },
 ): BlobStore {
   const blobPath = (digest: Digest): string => join(directory, hexOf(digest));
+  /** What was hashed on its way to its name. */
+  const fresh = new Set<Digest>();
 
   const adoptBlob = async (file: string, digest: Digest): Promise<void> => {
-    const path = blobPath(digest);
-    try {
-      // What is in a namespace of its own may be nobody to us. The directories keep everybody else out.
-      await chmod(file, READABLE).catch(() => undefined);
-      const now = new Date();
-      await utimes(file, now, now).catch(() => undefined);
-      await rename(file, path);
-      if (await uses.kept(path)) return;
-    } catch (error) {
-      throw storeFailure(`store blob ${digest}`, path, error);
-    }
-    // Only when who took its predecessor away was killed before it could put this one back.
-    throw deleted(digest, path);
+    await nameBlob(file, { path: blobPath(digest), digest }, uses);
+    fresh.add(digest);
   };
 
   const statBlob: BlobStore["stat"] = async (digest) => {
@@ -138,6 +149,11 @@ export function createBlobStore(
     adoptBlob,
     stat: statBlob,
     get: (digest, signal) => readBlob(blobPath(digest), digest, { signal, hashing }),
+    getFresh: (digest, signal) =>
+      readBlob(blobPath(digest), digest, {
+        signal,
+        hashing: fresh.has(digest) ? hashedBefore(digest) : hashing,
+      }),
     put,
   };
 }

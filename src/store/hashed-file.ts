@@ -73,13 +73,14 @@ function mismatch(what: string, found: string, expected: Content): TsbuildError 
   );
 }
 
-/** Of bytes that somebody else hashes. */
-function known(digest: Digest): OpenHash {
-  return {
+/** Of bytes that somebody else hashes, or has hashed. */
+export function hashedBefore(digest: Digest): Hashing {
+  const hash: OpenHash = {
     update: () => undefined,
     digest: () => hexOf(digest),
     [Symbol.dispose]: () => undefined,
   };
+  return { sha256: () => hash };
 }
 
 /** Ends a source that will not be read, so that what is behind it (a connection, a file) is let go. */
@@ -121,7 +122,7 @@ export async function writeHashed(
   const gatherer = new Gatherer(handle);
   const garbage = watchGarbage();
   const isKnown = options.isVerified === true && expected !== undefined;
-  using hash = isKnown ? known(expected.digest) : hashing.sha256(expected?.size);
+  using hash = (isKnown ? hashedBefore(expected.digest) : hashing).sha256(expected?.size);
   let size = 0;
   try {
     for await (const chunk of bytes) {

@@ -22,6 +22,11 @@ export interface BlobStore {
   ): Promise<{ readonly digest: Digest; readonly size: number }>;
   /** The blob's bytes; throws STORE_FAILED at the end if they do not hash to `digest`. */
   get(digest: Digest, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /**
+   * As `get`, but what came in through this object was hashed then, and is not once more: for whoever goes on to where the
+   * bytes are checked (a registry against their digest, an index against the diffID).
+   */
+  getFresh(digest: Digest, signal: AbortSignal): AsyncIterable<Uint8Array>;
   /** `undefined` when absent. Never reads the content. */
   stat(digest: Digest): Promise<{ readonly size: number } | undefined>;
   /** Where the blob's file is, for a process that reads it by itself. */

@@ -207,6 +207,17 @@ test("a damaged blob is noticed at the end, removed, and can be put again", asyn
   expect(await text(store.get(digest, signal))).toBe("content");
 });
 
+test("what came in through the same object is hashed once, what others stored whenever it is read", async () => {
+  await using store = await openStore(root, signal);
+  const { digest } = await store.put(chunks("content"), undefined, signal);
+  await writeFile(store.blobPath(digest), "cOntent");
+  expect(await text(store.getFresh(digest, signal))).toBe("cOntent");
+  expect(await store.stat(digest)).toEqual({ size: 7 });
+  await using other = await openStore(root, signal);
+  expect((await errorOf(text(other.getFresh(digest, signal)))).code).toBe("STORE_FAILED");
+  expect(await store.stat(digest)).toBeUndefined();
+});
+
 test("a blob that a crash of the machine cut short is replaced by the next put", async () => {
   await using store = await openStore(root, signal);
   const expected = descriptorOf("content");
