@@ -5,6 +5,18 @@ import { watchGarbage } from "./young-garbage.js";
 export type HttpBody =
   Uint8Array | { readonly size: number; readonly open: () => AsyncIterable<Uint8Array> };
 
+/** The header that announces a body, or that there is none where servers expect one. */
+export function lengthOf(request: {
+  readonly method: string;
+  readonly body?: HttpBody;
+}): Record<string, string> {
+  const { method, body } = request;
+  if (body !== undefined) {
+    return { "content-length": String(body instanceof Uint8Array ? body.length : body.size) };
+  }
+  return ["POST", "PUT", "PATCH"].includes(method) ? { "content-length": "0" } : {};
+}
+
 /** No byte moved for too long. Counts as a broken connection. */
 export class StallError extends Error {
   override readonly name: string = "StallError";

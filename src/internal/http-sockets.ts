@@ -2,15 +2,14 @@ import { createSemaphore, type Semaphore } from "./semaphore.js";
 
 /** Connections to one origin. Registries throttle who opens many, and each costs a handshake. */
 const SOCKETS = 4;
-/**
- * Of these, at most so many send a body that is read from elsewhere. It may come from the same origin, as a layer does
- * that goes from one repository to another: were all connections sending, none could read.
- */
-const SENDING = SOCKETS - 1;
 
 /** What a request of an origin needs before it may go out. */
 interface Sockets {
   readonly all: Semaphore;
+  /**
+   * Of these, those that send a body that is read from elsewhere. It may come from the same origin, as a layer does
+   * that goes from one repository to another: were all connections sending, none could read.
+   */
   readonly sending: Semaphore;
   /** Until a connection that has just been given back can be used again. */
   rest: Promise<void>;
@@ -22,6 +21,12 @@ interface Sockets {
  */
 export class SocketTurns {
   readonly #origins = new Map<string, Sockets>();
+  readonly #asked = new Set<string>();
+
+  /** A connection that only asks whether a host speaks TLS is one of those that it sees: there is one fewer for requests. */
+  ask(host: string): void {
+    this.#asked.add(host);
+  }
 
   /**
    * @param isSending whether a body goes out that is read piece by piece
@@ -53,9 +58,10 @@ export class SocketTurns {
   #of(origin: string): Sockets {
     const known = this.#origins.get(origin);
     if (known !== undefined) return known;
+    const all = this.#asked.has(new URL(origin).host) ? SOCKETS - 1 : SOCKETS;
     const made: Sockets = {
-      all: createSemaphore(SOCKETS),
-      sending: createSemaphore(SENDING),
+      all: createSemaphore(all),
+      sending: createSemaphore(all - 1),
       rest: Promise.resolve(),
     };
     this.#origins.set(origin, made);

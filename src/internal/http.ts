@@ -1,7 +1,7 @@
 import type { Dispatcher } from "undici";
 import type { Readable } from "node:stream";
 import type { SecureContext } from "node:tls";
-import { type HttpBody, StallTimer, uploadBody } from "./http-body.js";
+import { type HttpBody, lengthOf, StallTimer, uploadBody } from "./http-body.js";
 import {
   type CertificatePlaces,
   type Certificates,
@@ -131,6 +131,7 @@ class PooledClient implements HttpClient {
 
   async shakeHands(url: URL, trust: HttpTrust, signal: AbortSignal): Promise<true | undefined> {
     if (this.#proxy(url) !== undefined) return undefined;
+    this.#turns.ask(url.host);
     const client = trust.client && (await readClient(trust.client));
     return shakeHands(url, { client, attemptMs: ADDRESS_ATTEMPT_MS, signal });
   }
@@ -158,7 +159,7 @@ class PooledClient implements HttpClient {
         origin: url.origin,
         path: url.pathname + url.search,
         method: request.method,
-        headers: requestHeaders(request),
+        headers: { ...request.headers, ...lengthOf(request) },
         body: guard.body(request),
         headersTimeout: 0,
         bodyTimeout: 0,
@@ -386,15 +387,4 @@ class UndiciResponse implements HttpResponse {
       this.#guard.end();
     }
   }
-}
-
-function requestHeaders(request: HttpRequest): Record<string, string> {
-  const headers: Record<string, string> = { ...request.headers };
-  const { body } = request;
-  if (body !== undefined) {
-    headers["content-length"] = String(body instanceof Uint8Array ? body.length : body.size);
-  } else if (request.method === "POST" || request.method === "PUT" || request.method === "PATCH") {
-    headers["content-length"] = "0";
-  }
-  return headers;
 }

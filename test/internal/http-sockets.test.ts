@@ -56,6 +56,18 @@ test("many requests at once open four connections, and all are answered", async 
   expect(server.opened()).toBe(4);
 });
 
+test("the connection that asks whether a server speaks TLS is one of the four", async () => {
+  const server = await serve((_, response) => void sleep(5).then(() => response.end("text")));
+  const http = client();
+  const secure = new URL(server.url("/").href.replace("http:", "https:"));
+  await expect(http.shakeHands(secure, {}, signal)).rejects.toThrow();
+  const ask = async (): Promise<void> => {
+    await (await http.request(server.url("/"), { method: "GET", signal })).discard();
+  };
+  await Promise.all(Array.from({ length: 20 }, ask));
+  expect(server.opened()).toBe(4);
+});
+
 test("bodies that are read from the same origin get through, however many are sent at once", async () => {
   const stored: number[] = [];
   const server = await serve((request, response) => {
