@@ -14,15 +14,16 @@ export function environment() {
 }
 
 /**
- * Medians of five, in seconds: `nodeStart` of `node -e 0`, and `step` of the command of one of W2's steps, which is run in
- * `dir`. `at` is when.
+ * Medians of five, in seconds: `nodeStart` of `node -e 0`, `help` of `tsbuild --help`, and `step` of the command of one of
+ * W2's steps, which is run in `dir`. `at` is when.
  */
-export function calibrate(dir) {
+export function calibrate(dir, app) {
   const root = join(dir, "calibration");
   mkdirSync(join(root, "etc"), { recursive: true });
   return {
     at: new Date().toISOString(),
     nodeStart: middle(() => [process.execPath, "-e", "0"]),
+    help: middle(() => [app.node, join(app.dir, "bin/tsbuild.js"), "--help"]),
     step: middle((i) => ["sh", "-c", stepCommand(i, root)]),
   };
 }

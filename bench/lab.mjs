@@ -64,6 +64,7 @@ export async function prepare(sources, { registry, tap, work, short }) {
       writeContext(name, dir, { short });
       return Promise.resolve();
     });
+    await readAll(context);
     const dockerfile = join(work, "dockerfiles", name, "Dockerfile");
     mkdirSync(dirname(dockerfile), { recursive: true });
     writeFileSync(dockerfile, dockerfileOf(name, `${tap.host}/library`, { short }));
@@ -71,6 +72,12 @@ export async function prepare(sources, { registry, tap, work, short }) {
     files[name] = { context, dockerfile, base: await inspect(registry.host, repository, tag) };
   }
   return files;
+}
+
+/** Else who builds first would read it from the disk, and the others from memory. */
+async function readAll(context) {
+  const read = 'find "$1" -type f -exec cat {} + >/dev/null';
+  await support.run("sh", ["-c", read, "sh", context]);
 }
 
 /** A copy of a context that may be changed; as the cached one it has one time for every file. */

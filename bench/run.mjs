@@ -67,7 +67,7 @@ async function measureAll(options, earlier) {
     const files = await lab.prepare(sources, { ...services, ...options, work: work.path });
     console.log(`the files are ready after ${Math.round(process.uptime())} s`);
     const clock = startClock(options.minutes);
-    const lane = { options, services, work: work.path, user, filled: new Set(), first, clock };
+    const lane = { options, services, app, work: work.path, user, filled: new Set(), first, clock };
     for (let round = first; round < first + options.rounds; round++) {
       await measureRound(round, { result, tools, sources, files, lane });
     }
@@ -111,7 +111,7 @@ async function measureRound(round, { result, tools, sources, files, lane }) {
         missed.push(`${source} ${label(tool)}`);
         continue;
       }
-      if (!isCalibrated) result.calibrations.push({ round, ...calibrate(lane.work) });
+      if (!isCalibrated) result.calibrations.push({ round, ...calibrate(lane.work, lane.app) });
       isCalibrated = true;
       const runs = [];
       try {

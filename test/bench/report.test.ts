@@ -42,7 +42,7 @@ function runsOf(walls: Walls, round: number): readonly Record<string, unknown>[]
       cpu: wall / 2,
       peak: PEAK,
       code: 0,
-      peer: tool.startsWith("buildah"),
+      peer: tool.startsWith("build"),
       group: isUsers ? "user" : "root",
       groupPeak: null,
       up: 1e6,
@@ -63,7 +63,7 @@ async function report(
   await using dir = await tempDir();
   const file = (name: string): string => join(dir.path, name);
   const calibrations = [
-    { round: 0, nodeStart: 0.04, step: 0.01 },
+    { round: 0, nodeStart: 0.04, step: 0.01, help: 0.05 },
     { round: 1, nodeStart: 0.4, step: 0.1 },
   ];
   await writeFile(file("runs.json"), JSON.stringify({ machine: MACHINE, calibrations, runs }));
@@ -127,6 +127,24 @@ describe("the benchmark's report", () => {
     expect(page).toContain("| nothing changed: W1 cached | 0.15 s | 2.10 s = 7.5 n | - |");
     expect(page).toContain("| memory of the largest process | 150 MB | 123 MB (W1 warm) |");
     expect(page).not.toContain("50,000 files");
+    expect(page).toContain("| `tsbuild --help` | 0.06 s | 0.050 s = 1.3 n | 0.050 s = 1.3 n | - |");
+  });
+
+  it("compares the processor time of cold builds, and sizes of layers with BuildKit's alone", async () => {
+    const cold = runsOf(
+      [
+        ["W3 cold", "tsbuild root-mounted", 3],
+        ["W3 cold", "buildah", 4],
+        ["W3 cold", "buildkit", 2],
+        ["W6 cold", "tsbuild root-mounted", 1],
+        ["W6 cold", "buildkit", 4],
+      ],
+      0,
+    );
+    const sizes = [1.2e6, 1, 1e6, 900_000, 1];
+    const { page } = await report(cold.map((one, i) => ({ ...one, compressed: sizes[i] })));
+    expect(page).toMatch(/\| its processor time, [^|]+ \| 1\.00 \| 0\.88, 1\.50 \|/);
+    expect(page).toMatch(/\| compressed size [^|]+ \| 1\.05 \| 1\.200 \|/);
   });
 
   it("draws a bar for each way and its peer, within the picture, and cuts those that are too long", async () => {
