@@ -18,7 +18,7 @@ import type { FileReader, Tree } from "../oci/tree.js";
 import type { Image, Layer } from "../oci/types.js";
 import type { Registry } from "../registry/types.js";
 import type { Store } from "../store/types.js";
-import type { LayerBlob } from "../worker/types.js";
+import type { LayerBlob, Worker } from "../worker/types.js";
 import { goneFromStore, type LayerFaults } from "./layer-faults.js";
 import type { Emit, ImageContents } from "./types.js";
 
@@ -50,6 +50,7 @@ export class Layers {
   readonly #pages = openIndexPages();
   readonly #plain = new Map<DiffId, Promise<string>>();
   #followed: Followed | undefined;
+  #adopting: Promise<void> = Promise.resolve();
 
   constructor(input: LayersInput) {
     this.#input = input;
@@ -170,6 +171,20 @@ export class Layers {
     return true;
   }
 
+  /**
+   * Takes over what the worker has indexed while it unpacked. In turns: two stages upon one base are ready at the same time,
+   * and the first one takes the indexes of both; the second must not go on before they are in the store.
+   */
+  adoptIndexes(worker: Pick<Worker, "takeIndexes">): Promise<void> {
+    const adopted = this.#adopting.then(async () => {
+      for (const { diffId, file } of await worker.takeIndexes()) {
+        await this.#input.store.adoptIndex(file, diffId);
+      }
+    });
+    this.#adopting = adopted.catch(() => undefined);
+    return adopted;
+  }
+
   #index(layer: Layer): Promise<LayerIndex> {
     return once(this.#indexes, layer.diffId, async () => {
       const { store, signal } = this.#input;
@@ -238,7 +253,7 @@ export class Layers {
       const same = digestFromHex(hexOf(layer.diffId));
       if ((await store.stat(same)) !== undefined) return store.blobPath(same);
       const path = store.stagingPath(".tar");
-      const bytes = store.getFresh(layer.descriptor.digest, signal);
+      const bytes = store.get(layer.descriptor.digest, signal);
       await this.reading([layer], () =>
         writeChunks(path, decompress(bytes, blob.compression), signal),
       );

@@ -42,7 +42,7 @@ export class StageView implements AsyncDisposable {
       const { turns, sources } = this.#input;
       this.#turn ??= await turns.take(worker, signal, sources);
       this.#view = await layers.reading(missing, () => worker.prepare(blobs, signal));
-      await this.#adoptIndexes(worker);
+      await layers.adoptIndexes(worker);
       await this.#tell(worker);
     } else {
       const view = this.#view;
@@ -64,12 +64,6 @@ export class StageView implements AsyncDisposable {
   async #tell(worker: Worker): Promise<void> {
     for (const message of (await worker.takeWarnings?.()) ?? []) {
       this.#input.emit({ type: "notice", message });
-    }
-  }
-
-  async #adoptIndexes(worker: Worker): Promise<void> {
-    for (const { diffId, file } of await worker.takeIndexes()) {
-      await this.#input.store.adoptIndex(file, diffId);
     }
   }
 
