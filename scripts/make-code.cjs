@@ -1,6 +1,6 @@
 // Writes what V8 makes of a file of dist while it runs, for bin/start.cjs: `make-code.cjs FILE [arguments of FILE]`. The
-// bytes are the same each time, for a file in the same place, with `--predictable --random-seed=1`, which V8 lets pass when it compares flags, as long
-// as the file does one thing after the other.
+// bytes are the same each time, for a file in the same place, with `--predictable --random-seed=1`, which V8 lets pass
+// when it compares flags, as long as the file does one thing after the other.
 "use strict";
 const { readFileSync, renameSync, writeFileSync } = require("node:fs");
 const { createRequire, wrap } = require("node:module");
